@@ -1,0 +1,3 @@
+//! SmoothOut and AdaSmoothOut: one training algorithm, written once.
+#![no_std]
+#![forbid(unsafe_code)]
