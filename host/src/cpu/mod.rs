@@ -1,0 +1,9 @@
+//! The CPU backend: SIMD kernels over activations blocked by batch.
+//!
+//! An activation of N images is stored as `[ceil(N/16)][channels][height][width][16]`: 16 images
+//! lie side by side, so that one vector holds one pixel of one channel of 16 images. Weights stay
+//! row-major, exactly as PyTorch stores them, and a contraction is a broadcast weight times a
+//! vector of pixels. Unused lanes of the last block are zero.
+
+pub mod aligned;
+pub mod simd;
