@@ -5,11 +5,19 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod averaging;
+pub mod backend;
+pub mod ghost;
 pub mod layers;
+pub mod learning_rate;
 pub mod network;
 pub mod networks;
+pub mod noise;
+pub mod optimizer;
 pub mod plan;
+pub mod schedule;
 pub mod shape;
+pub mod step;
 
 pub use network::{Layer, Network, Source};
 pub use plan::Plan;
