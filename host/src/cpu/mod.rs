@@ -6,4 +6,8 @@
 //! vector of pixels. Unused lanes of the last block are zero.
 
 pub mod aligned;
+pub mod layout;
+mod shared;
 pub mod simd;
+#[cfg(test)]
+mod testing;

@@ -14,6 +14,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+pub(crate) mod transpose;
 
 /// Operations on a vector of [`Simd::LANES`] lanes.
 ///
@@ -129,6 +130,20 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn bits(self, a: Self::F) -> Self::I;
     /// The same bits as floats.
     fn from_bits(self, a: Self::I) -> Self::F;
+
+    /// Transposes a tile of 16 x 16 values of 32 bits:
+    /// `target[j * target_stride + i] = source[i * source_stride + j]`.
+    ///
+    /// # Safety
+    /// 16 rows of 16 floats are valid for reads at `source` and for writes at `target`, at their
+    /// strides, and do not overlap.
+    unsafe fn transpose(
+        self,
+        source: *const f32,
+        source_stride: usize,
+        target: *mut f32,
+        target_stride: usize,
+    );
 }
 
 /// A kernel: a closure that is generic over the instruction set.

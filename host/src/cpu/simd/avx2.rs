@@ -1,6 +1,6 @@
 //! AVX2 with FMA: 8 lanes.
 
-use super::{Simd, intrinsics, pointer_intrinsics, shifts};
+use super::{Simd, intrinsics, pointer_intrinsics, shifts, transpose};
 use std::arch::x86_64::*;
 
 /// Proof that the processor has AVX2 and FMA.
@@ -67,5 +67,17 @@ impl Simd for Avx2 {
             let a = _mm_add_ps(a, _mm_movehl_ps(a, a));
             _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps::<1>(a, a)))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(
+        self,
+        source: *const f32,
+        source_stride: usize,
+        target: *mut f32,
+        target_stride: usize,
+    ) {
+        // SAFETY: the caller's promise; `self` exists, so the processor has the instructions.
+        unsafe { transpose::avx2(source, source_stride, target, target_stride) }
     }
 }

@@ -1,6 +1,6 @@
 //! Plain Rust: 8 lanes, which every compiler turns into the vectors that its processor has.
 
-use super::Simd;
+use super::{Simd, transpose};
 use std::array::from_fn;
 
 /// Needs no instructions.
@@ -100,5 +100,17 @@ impl Simd for Portable {
     #[inline(always)]
     fn sum(self, a: F) -> f32 {
         ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(
+        self,
+        source: *const f32,
+        source_stride: usize,
+        target: *mut f32,
+        target_stride: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { transpose::plain(source, source_stride, target, target_stride) }
     }
 }
