@@ -7,6 +7,7 @@ extern crate std;
 
 pub mod averaging;
 pub mod backend;
+pub mod dropout_mask;
 pub mod ghost;
 pub mod layers;
 pub mod learning_rate;
