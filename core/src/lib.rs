@@ -16,6 +16,8 @@ pub mod networks;
 pub mod noise;
 pub mod optimizer;
 pub mod plan;
+pub mod portable;
+pub mod real;
 pub mod schedule;
 pub mod shape;
 pub mod step;

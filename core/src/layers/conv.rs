@@ -1,4 +1,5 @@
 use super::Problem;
+use crate::real::Real;
 use crate::shape::Shape;
 
 /// Two-dimensional convolution (cross-correlation, as in every framework).
@@ -106,4 +107,167 @@ pub(super) fn windows(
         count[axis] = (padded - kernel[axis]) / stride[axis] + 1;
     }
     Ok(count)
+}
+
+/// The part of a row of windows that lies inside the input: tap `k` of output `o` reads input o * stride + k - padding.
+/// Returns the outputs for which it does, and the input of the first one.
+fn inside(
+    tap: usize,
+    stride: usize,
+    padding: usize,
+    inputs: usize,
+    outputs: usize,
+) -> (core::ops::Range<usize>, usize) {
+    let first = padding.saturating_sub(tap).div_ceil(stride);
+    let end = (inputs + padding).saturating_sub(tap).div_ceil(stride).min(outputs);
+    if first >= end { (0..0, 0) } else { (first..end, first * stride + tap - padding) }
+}
+
+/// Portable kernels. Slices hold images one after the other: x (N, C, H, W), y (N, O, OH, OW), weight (O, C/groups, KH, KW).
+impl Conv2d {
+    fn shapes(&self, input: Shape) -> (Shape, usize, usize) {
+        let output = self.output(input).unwrap_or(Shape::flat(0));
+        (output, input.channels / self.groups.max(1), output.channels / self.groups.max(1))
+    }
+
+    /// y = convolution of x, plus bias.
+    pub(crate) fn forward<T: Real>(
+        &self,
+        input: Shape,
+        batch: usize,
+        x: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+        y: &mut [T],
+    ) {
+        let (output, group_in, group_out) = self.shapes(input);
+        let [kh, kw] = self.kernel;
+        for n in 0..batch {
+            for o in 0..output.channels {
+                let plane = (n * output.channels + o) * output.pixels();
+                let y = &mut y[plane..plane + output.pixels()];
+                y.fill(bias.map_or(T::ZERO, |b| b[o]));
+                for c in 0..group_in {
+                    let channel = n * input.channels + o / group_out * group_in + c;
+                    let x = &x[channel * input.pixels()..][..input.pixels()];
+                    let w = &weight[(o * group_in + c) * kh * kw..][..kh * kw];
+                    for oh in 0..output.height {
+                        for ow in 0..output.width {
+                            // One channel's window is summed by itself: short sums keep rounding errors small.
+                            let sum = self.window(input, x, w, oh, ow);
+                            let at = oh * output.width + ow;
+                            y[at] = y[at] + sum;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn window<T: Real>(&self, input: Shape, x: &[T], w: &[T], oh: usize, ow: usize) -> T {
+        let ([kh, kw], [sh, sw], [ph, pw]) = (self.kernel, self.stride, self.padding);
+        let (top, left) = (oh * sh, ow * sw);
+        let columns = pw.saturating_sub(left)..kw.min((input.width + pw).saturating_sub(left));
+        let mut sum = T::ZERO;
+        for i in ph.saturating_sub(top)..kh.min((input.height + ph).saturating_sub(top)) {
+            for j in columns.clone() {
+                sum = sum + w[i * kw + j] * x[(top + i - ph) * input.width + left + j - pw];
+            }
+        }
+        sum
+    }
+
+    /// dx += the gradient of the input for dy.
+    pub(crate) fn input_gradient<T: Real>(
+        &self,
+        input: Shape,
+        batch: usize,
+        weight: &[T],
+        dy: &[T],
+        dx: &mut [T],
+    ) {
+        let (output, group_in, group_out) = self.shapes(input);
+        let ([kh, kw], [sh, sw], [ph, pw]) = (self.kernel, self.stride, self.padding);
+        for n in 0..batch {
+            for o in 0..output.channels {
+                let dy = &dy[(n * output.channels + o) * output.pixels()..][..output.pixels()];
+                for c in 0..group_in {
+                    let channel = n * input.channels + o / group_out * group_in + c;
+                    let dx = &mut dx[channel * input.pixels()..][..input.pixels()];
+                    let w = &weight[(o * group_in + c) * kh * kw..][..kh * kw];
+                    for i in 0..kh {
+                        let (rows, first_row) = inside(i, sh, ph, input.height, output.height);
+                        for j in 0..kw {
+                            let (columns, first) = inside(j, sw, pw, input.width, output.width);
+                            for (r, oh) in rows.clone().enumerate() {
+                                let to = (first_row + r * sh) * input.width + first;
+                                let from = &dy[oh * output.width..][columns.clone()];
+                                for (k, g) in from.iter().enumerate() {
+                                    let at = to + k * sw;
+                                    dx[at] = dx[at] + w[i * kw + j] * *g;
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gradient of filter `row`: `gradient` holds C/groups * KH * KW values.
+    pub(crate) fn weight_gradient_row<T: Real>(
+        &self,
+        input: Shape,
+        batch: usize,
+        x: &[T],
+        dy: &[T],
+        row: usize,
+        gradient: &mut [T],
+    ) {
+        let (output, group_in, group_out) = self.shapes(input);
+        let ([kh, kw], [sh, sw], [ph, pw]) = (self.kernel, self.stride, self.padding);
+        for c in 0..group_in {
+            for i in 0..kh {
+                let (rows, first_row) = inside(i, sh, ph, input.height, output.height);
+                for j in 0..kw {
+                    let (columns, first) = inside(j, sw, pw, input.width, output.width);
+                    // Sums of rows, of images and of the batch: three short chains instead of a long one.
+                    let mut total = T::ZERO;
+                    for n in 0..batch {
+                        let channel = n * input.channels + row / group_out * group_in + c;
+                        let x = &x[channel * input.pixels()..][..input.pixels()];
+                        let dy = &dy[(n * output.channels + row) * output.pixels()..];
+                        let mut image = T::ZERO;
+                        for (r, oh) in rows.clone().enumerate() {
+                            let from = (first_row + r * sh) * input.width + first;
+                            let mut sum = T::ZERO;
+                            for (k, g) in dy[oh * output.width..][columns.clone()].iter().enumerate() {
+                                sum = sum + *g * x[from + k * sw];
+                            }
+                            image = image + sum;
+                        }
+                        total = total + image;
+                    }
+                    gradient[(c * kh + i) * kw + j] = total;
+                }
+            }
+        }
+    }
+
+    /// Gradient of the bias of filter `row`.
+    pub(crate) fn bias_gradient_row<T: Real>(
+        &self,
+        input: Shape,
+        batch: usize,
+        dy: &[T],
+        row: usize,
+    ) -> T {
+        let (output, ..) = self.shapes(input);
+        let mut total = T::ZERO;
+        for n in 0..batch {
+            let plane = &dy[(n * output.channels + row) * output.pixels()..][..output.pixels()];
+            total = total + plane.iter().fold(T::ZERO, |sum, g| sum + *g);
+        }
+        total
+    }
 }

@@ -1,4 +1,7 @@
 use super::Problem;
+use crate::dropout_mask::DropoutMask;
+use crate::noise::Address;
+use crate::real::Real;
 use crate::shape::Shape;
 
 /// Dropout of activations: in training, zero with probability p, else multiplied by 1 / (1 - p). Nothing in evaluation.
@@ -19,5 +22,48 @@ impl Dropout {
             return Err(Problem::Probability { value: self.probability });
         }
         Ok(input)
+    }
+}
+
+/// Portable kernels; images one after the other, each with its own mask.
+impl Dropout {
+    pub(crate) fn forward<T: Real>(
+        &self,
+        address: Address,
+        layer: u32,
+        batch: usize,
+        x: &[T],
+        y: &mut [T],
+    ) {
+        self.each(address, layer, batch, x.len(), |i, factor: T| y[i] = x[i] * factor);
+    }
+
+    /// dx += dy under the mask.
+    pub(crate) fn backward<T: Real>(
+        &self,
+        address: Address,
+        layer: u32,
+        batch: usize,
+        dy: &[T],
+        dx: &mut [T],
+    ) {
+        self.each(address, layer, batch, dy.len(), |i, factor: T| dx[i] = dx[i] + dy[i] * factor);
+    }
+
+    fn each<T: Real>(
+        &self,
+        address: Address,
+        layer: u32,
+        batch: usize,
+        len: usize,
+        mut each: impl FnMut(usize, T),
+    ) {
+        let mask = DropoutMask::new(address, layer, self.probability);
+        let image_len = len / batch.max(1);
+        for image in 0..batch {
+            for (i, factor) in mask.factors(image as u32).take(image_len).enumerate() {
+                each(image * image_len + i, T::from_f32(factor));
+            }
+        }
     }
 }

@@ -7,12 +7,17 @@ mod batch_norm;
 mod conv;
 mod dropout;
 mod linear;
+mod loss;
 mod pool;
 mod problem;
+pub(crate) mod relu;
 
 pub use batch_norm::BatchNorm;
 pub use conv::Conv2d;
 pub use dropout::Dropout;
 pub use linear::Linear;
+pub use loss::{Label, Loss};
+pub(crate) use loss::softmax_cross_entropy;
+pub(crate) use pool::global_avg_pool;
 pub use pool::{AvgPool2d, MaxPool2d};
 pub use problem::Problem;

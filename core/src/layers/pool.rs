@@ -1,5 +1,6 @@
 use super::Problem;
 use super::conv::windows;
+use crate::real::Real;
 use crate::shape::Shape;
 
 /// Maximum over windows; padding counts as minus infinity. The first maximum of a window, row by row, gets the gradient.
@@ -77,4 +78,124 @@ fn pooled(
         return Err(Problem::Padding { kernel, padding });
     }
     Ok(Shape::new(input.channels, height, width))
+}
+
+/// The part of a window inside the input: first row and end, first column and end.
+fn clipped(
+    input: Shape,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    [oh, ow]: [usize; 2],
+) -> [core::ops::Range<usize>; 2] {
+    let clip = |o: usize, axis: usize, size: usize| {
+        let start = o * stride[axis];
+        let end = (start + kernel[axis]).saturating_sub(padding[axis]).min(size);
+        start.saturating_sub(padding[axis]).min(end)..end
+    };
+    [clip(oh, 0, input.height), clip(ow, 1, input.width)]
+}
+
+/// Portable kernels. x (N, C, H, W), y (N, C, OH, OW).
+impl MaxPool2d {
+    pub(crate) fn forward<T: Real>(&self, input: Shape, batch: usize, x: &[T], y: &mut [T]) {
+        self.each(input, batch, x, |_, largest, out| y[out] = largest);
+    }
+
+    /// dx += dy at the maximum of each window, which is found again in x.
+    pub(crate) fn backward<T: Real>(
+        &self,
+        input: Shape,
+        batch: usize,
+        x: &[T],
+        dy: &[T],
+        dx: &mut [T],
+    ) {
+        self.each(input, batch, x, |at, _, out| dx[at] = dx[at] + dy[out]);
+    }
+
+    /// Calls `each` with the index of each window's maximum, its value and the index of the output.
+    fn each<T: Real>(
+        &self,
+        input: Shape,
+        batch: usize,
+        x: &[T],
+        mut each: impl FnMut(usize, T, usize),
+    ) {
+        let output = self.output(input).unwrap_or(Shape::flat(0));
+        for plane in 0..batch * input.channels {
+            let start = plane * input.pixels();
+            for oh in 0..output.height {
+                for ow in 0..output.width {
+                    let [rows, columns] =
+                        clipped(input, self.kernel, self.stride, self.padding, [oh, ow]);
+                    let mut at = start + rows.start * input.width + columns.start;
+                    let mut largest = T::MINUS_INFINITY;
+                    for row in rows {
+                        for column in columns.clone() {
+                            let i = start + row * input.width + column;
+                            if x[i] > largest || (x[i].is_nan() && !largest.is_nan()) {
+                                (at, largest) = (i, x[i]);
+                            }
+                        }
+                    }
+                    each(at, largest, (plane * output.height + oh) * output.width + ow);
+                }
+            }
+        }
+    }
+}
+
+/// Portable kernels. x (N, C, H, W), y (N, C, OH, OW).
+impl AvgPool2d {
+    pub(crate) fn forward<T: Real>(&self, input: Shape, batch: usize, x: &[T], y: &mut [T]) {
+        y.fill(T::ZERO);
+        self.each(input, batch, |i, out, share| y[out] = y[out] + x[i] * share);
+    }
+
+    /// dx += the share of each pixel in dy.
+    pub(crate) fn backward<T: Real>(&self, input: Shape, batch: usize, dy: &[T], dx: &mut [T]) {
+        self.each(input, batch, |i, out, share| dx[i] = dx[i] + dy[out] * share);
+    }
+
+    fn each<T: Real>(&self, input: Shape, batch: usize, mut each: impl FnMut(usize, usize, T)) {
+        let output = self.output(input).unwrap_or(Shape::flat(0));
+        let share = T::ONE / T::from_usize(self.kernel[0] * self.kernel[1]);
+        for plane in 0..batch * input.channels {
+            for oh in 0..output.height {
+                for ow in 0..output.width {
+                    let [rows, columns] =
+                        clipped(input, self.kernel, self.stride, self.padding, [oh, ow]);
+                    let out = (plane * output.height + oh) * output.width + ow;
+                    for row in rows {
+                        for column in columns.clone() {
+                            each((plane * input.height + row) * input.width + column, out, share);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Mean over all pixels of each channel: x (N, C, H, W), y (N, C).
+pub(crate) mod global_avg_pool {
+    use super::{Real, Shape};
+
+    pub(crate) fn forward<T: Real>(input: Shape, batch: usize, x: &[T], y: &mut [T]) {
+        let count = T::from_usize(input.pixels());
+        let planes = x.chunks_exact(input.pixels()).take(batch * input.channels);
+        for (y, plane) in y.iter_mut().zip(planes) {
+            *y = plane.iter().fold(T::ZERO, |sum, x| sum + *x) / count;
+        }
+    }
+
+    /// dx += dy / (H W).
+    pub(crate) fn backward<T: Real>(input: Shape, batch: usize, dy: &[T], dx: &mut [T]) {
+        let count = T::from_usize(input.pixels());
+        let planes = dx.chunks_exact_mut(input.pixels()).take(batch * input.channels);
+        for (dy, plane) in dy.iter().zip(planes) {
+            plane.iter_mut().for_each(|dx| *dx = *dx + *dy / count);
+        }
+    }
 }

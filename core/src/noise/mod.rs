@@ -27,6 +27,7 @@
 
 pub mod gaussian;
 mod norm;
+mod replay;
 mod stream;
 
 pub use norm::norm;

@@ -278,6 +278,25 @@ impl<const N: usize> Plan<N> {
         self.arena
     }
 
+    /// Values that a pass needs beside the arena: the gradient of one filter, or of a batch norm's two parameters.
+    pub fn scratch(&self) -> usize {
+        let needed = |layer: &PlannedLayer| match layer.layer {
+            Layer::BatchNorm(_) => 2 * layer.output_shape.channels,
+            _ => layer.weight.map_or(0, |w| w.row_len),
+        };
+        self.layers.iter().map(needed).max().unwrap_or(0)
+    }
+
+    /// Length of the slice that a [`NetworkPass`](crate::portable::NetworkPass) works in: arena, batch statistics, scratch.
+    pub fn workspace(&self) -> usize {
+        self.arena + self.statistics + self.scratch()
+    }
+
+    /// Where the output (or its gradient) that starts at `offset` lies for `images` images.
+    pub(crate) fn range(&self, offset: usize, layer: &PlannedLayer, images: usize) -> core::ops::Range<usize> {
+        offset..offset + images * layer.output_shape.len()
+    }
+
     /// Multiply-accumulates of one image's forward pass: convolutions and linear layers.
     pub fn macs(&self) -> u64 {
         self.layers.iter().map(PlannedLayer::macs).sum()

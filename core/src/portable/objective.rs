@@ -1,0 +1,146 @@
+use super::network::{Mode, NetworkPass};
+use super::parameters::{MemoryError, Parameters};
+use crate::backend::{Backend, Objective, Pass, Reception};
+use crate::ghost::GhostBatches;
+use crate::layers::Label;
+use core::fmt;
+
+/// Why a network's loss has no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ObjectiveError {
+    /// A label is not a class.
+    Label(Label),
+    /// Images, labels or ghost batches do not fit the plan.
+    Length {
+        /// Which of them.
+        what: &'static str,
+        /// Most, or exactly, this many values.
+        needed: usize,
+        /// The number given.
+        given: usize,
+    },
+    /// The gradient could not be received.
+    Memory(MemoryError),
+}
+
+impl fmt::Display for ObjectiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ObjectiveError::Label(error) => error.fmt(f),
+            ObjectiveError::Length { what, needed, given } => {
+                write!(f, "{given} values of {what}, {needed} are needed")
+            }
+            ObjectiveError::Memory(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ObjectiveError {}
+
+/// The mean cross-entropy of a network over a batch, by the portable kernels.
+#[derive(Debug)]
+pub struct NetworkObjective<'a, const N: usize> {
+    pass: NetworkPass<'a, f32, N>,
+    statistics: &'a mut [f32],
+    /// Running statistics from before the step.
+    backup: &'a mut [f32],
+    images: &'a [f32],
+    labels: &'a [u32],
+    ghosts: GhostBatches,
+    image_len: usize,
+    correct: (usize, usize),
+}
+
+impl<'a, const N: usize> NetworkObjective<'a, N> {
+    /// The objective over `images` (n, C, H, W) and `labels` (n), cut into ghost batches that fit the plan's batch.
+    /// `statistics` are the running ones, `backup` is as long.
+    ///
+    /// # Errors
+    /// Lengths that do not fit together.
+    pub fn new(
+        pass: NetworkPass<'a, f32, N>,
+        statistics: &'a mut [f32],
+        backup: &'a mut [f32],
+        (images, labels): (&'a [f32], &'a [u32]),
+        ghosts: GhostBatches,
+    ) -> Result<Self, ObjectiveError> {
+        let exact = |what, given, needed| {
+            let error = ObjectiveError::Length { what, needed, given };
+            if given == needed { Ok(()) } else { Err(error) }
+        };
+        let plan = pass.plan();
+        let image_len = plan.input().len();
+        exact("images", images.len(), labels.len() * image_len)?;
+        exact("statistics", statistics.len(), plan.statistics())?;
+        exact("saved statistics", backup.len(), plan.statistics())?;
+        if ghosts.size() > plan.batch() {
+            let (needed, given) = (plan.batch(), ghosts.size());
+            return Err(ObjectiveError::Length { what: "a ghost batch", needed, given });
+        }
+        Ok(Self { pass, statistics, backup, images, labels, ghosts, image_len, correct: (0, 0) })
+    }
+
+    /// Images whose class was the most likely one, and all images, over the forward passes since the batch began.
+    pub const fn correct(&self) -> (usize, usize) {
+        self.correct
+    }
+
+    fn ghost(&self, pass: &Pass) -> (&'a [f32], &'a [u32]) {
+        let range = self.ghosts.range(pass.ghost);
+        let values = range.start * self.image_len..range.end * self.image_len;
+        (&self.images[values], &self.labels[range])
+    }
+}
+
+impl<const N: usize> Objective<Parameters<'_>> for NetworkObjective<'_, N> {
+    type Error = ObjectiveError;
+
+    fn ghosts(&self) -> usize {
+        self.ghosts.count()
+    }
+
+    fn forward(
+        &mut self,
+        backend: &mut Parameters<'_>,
+        pass: &Pass,
+    ) -> Result<f32, ObjectiveError> {
+        let (images, labels) = self.ghost(pass);
+        let mode = Mode::Train(pass.address);
+        self.pass.forward(backend.point(), self.statistics, images, mode);
+        let loss = self.pass.loss(labels).map_err(ObjectiveError::Label)?;
+        if pass.statistics && loss.mean.is_finite() {
+            self.pass.update_statistics(self.statistics);
+        }
+        self.correct.0 += loss.correct;
+        self.correct.1 += labels.len();
+        Ok(loss.mean)
+    }
+
+    fn backward(
+        &mut self,
+        backend: &mut Parameters<'_>,
+        pass: &Pass,
+        reception: &Reception,
+    ) -> Result<(), ObjectiveError> {
+        let (images, _) = self.ghost(pass);
+        self.pass
+            .backward(
+                backend,
+                |backend| backend.point(),
+                self.statistics,
+                images,
+                |backend, tensor, row, gradient| backend.receive(tensor, row, gradient, reception),
+            )
+            .map_err(ObjectiveError::Memory)
+    }
+
+    fn begin(&mut self) {
+        self.backup.copy_from_slice(self.statistics);
+        self.correct = (0, 0);
+    }
+
+    fn rollback(&mut self) {
+        self.statistics.copy_from_slice(self.backup);
+    }
+}

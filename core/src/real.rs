@@ -1,0 +1,95 @@
+//! The numbers that portable kernels work on: f32, which is the product, and f64, which is its reference.
+
+use core::ops::{Add, Div, Mul, Neg, Sub};
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+/// f32 or f64.
+pub trait Real:
+    Copy
+    + Default
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + sealed::Sealed
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// Minus infinity.
+    const MINUS_INFINITY: Self;
+    /// The nearest value.
+    fn from_f32(value: f32) -> Self;
+    /// The nearest value.
+    fn from_usize(value: usize) -> Self;
+    /// Square root, correctly rounded.
+    fn sqrt(self) -> Self;
+    /// Exponential function.
+    fn exp(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
+    /// Whether it is not a number.
+    fn is_nan(self) -> bool;
+}
+
+macro_rules! real {
+    ($type:ty, $sqrt:path, $exp:path, $ln:path) => {
+        impl Real for $type {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const MINUS_INFINITY: Self = <$type>::NEG_INFINITY;
+
+            fn from_f32(value: f32) -> Self {
+                value.into()
+            }
+
+            fn from_usize(value: usize) -> Self {
+                value as $type
+            }
+
+            fn sqrt(self) -> Self {
+                $sqrt(self)
+            }
+
+            fn exp(self) -> Self {
+                $exp(self)
+            }
+
+            fn ln(self) -> Self {
+                $ln(self)
+            }
+
+            fn is_nan(self) -> bool {
+                <$type>::is_nan(self)
+            }
+        }
+    };
+}
+
+real!(f32, libm::sqrtf, libm::expf, libm::logf);
+real!(f64, libm::sqrt, libm::exp, libm::log);
+
+/// Sum of products in 8 partial sums, which keeps rounding errors small and lets compilers use vectors.
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    let mut lanes = [T::ZERO; 8];
+    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest = a_chunks.remainder().iter().zip(b_chunks.remainder());
+    for (lane, (a, b)) in rest.enumerate() {
+        lanes[lane] = *a * *b;
+    }
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane = *lane + *a * *b;
+        }
+    }
+    let [a, b, c, d, e, f, g, h] = lanes;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
+}
