@@ -6,8 +6,21 @@
 //! vector of pixels. Unused lanes of the last block are zero.
 
 pub mod aligned;
+pub mod conv;
+mod correlation;
+pub mod deliver;
+pub mod batch_norm;
 pub mod layout;
+pub mod loss;
+pub mod linear;
+mod outer;
+mod packing;
+mod panel;
+mod partition;
+pub mod pool;
 mod shared;
 pub mod simd;
 #[cfg(test)]
 mod testing;
+mod weight_gradient;
+pub mod workspace;

@@ -23,7 +23,7 @@ pub(crate) mod transpose;
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Lanes of a vector: 16 or 8.
     const LANES: usize;
-    /// Rows of accumulators that a register tile of 4 columns may have.
+    /// Vectors that the processor's registers hold.
     const REGISTERS: usize;
     /// f32 lanes.
     type F: Copy;
@@ -52,6 +52,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writes of `LANES` integers.
     unsafe fn store_i(self, p: *mut u32, a: Self::I);
+
+    /// Loads `LANES` bytes from `p` into the lanes of integers.
+    ///
+    /// # Safety
+    /// `p` is valid for reads of `LANES` bytes.
+    unsafe fn load_bytes(self, p: *const u8) -> Self::I;
+    /// Stores the lowest byte of each lane to `p`.
+    ///
+    /// # Safety
+    /// `p` is valid for writes of `LANES` bytes.
+    unsafe fn store_bytes(self, p: *mut u8, a: Self::I);
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F;

@@ -16,7 +16,7 @@ impl Avx2 {
 
 impl Simd for Avx2 {
     const LANES: usize = 8;
-    const REGISTERS: usize = 3;
+    const REGISTERS: usize = 16;
     type F = __m256;
     type I = __m256i;
     type M = __m256;
@@ -26,6 +26,8 @@ impl Simd for Avx2 {
         store(p: *mut f32, a: __m256) = _mm256_storeu_ps(p, a);
         load_i(p: *const u32) -> __m256i = _mm256_loadu_si256(p.cast());
         store_i(p: *mut u32, a: __m256i) = _mm256_storeu_si256(p.cast(), a);
+        load_bytes(p: *const u8) -> __m256i = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()));
+        store_bytes(p: *mut u8, a: __m256i) = _mm_storel_epi64(p.cast(), lowest_bytes(a));
     }
 
     intrinsics! {
@@ -80,4 +82,18 @@ impl Simd for Avx2 {
         // SAFETY: the caller's promise; `self` exists, so the processor has the instructions.
         unsafe { transpose::avx2(source, source_stride, target, target_stride) }
     }
+}
+
+/// The lowest byte of each lane, in the lower half of the result.
+#[target_feature(enable = "avx2")]
+fn lowest_bytes(a: __m256i) -> __m128i {
+    let first = _mm256_setr_epi8(
+        0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, //
+        0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+    );
+    let bytes = _mm256_shuffle_epi8(a, first);
+    _mm_unpacklo_epi32(
+        _mm256_castsi256_si128(bytes),
+        _mm256_extracti128_si256::<1>(bytes),
+    )
 }

@@ -21,7 +21,7 @@ impl Avx512 {
 
 impl Simd for Avx512 {
     const LANES: usize = 16;
-    const REGISTERS: usize = 7;
+    const REGISTERS: usize = 32;
     type F = __m512;
     type I = __m512i;
     type M = __mmask16;
@@ -31,6 +31,8 @@ impl Simd for Avx512 {
         store(p: *mut f32, a: __m512) = _mm512_storeu_ps(p, a);
         load_i(p: *const u32) -> __m512i = _mm512_loadu_si512(p.cast());
         store_i(p: *mut u32, a: __m512i) = _mm512_storeu_si512(p.cast(), a);
+        load_bytes(p: *const u8) -> __m512i = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
+        store_bytes(p: *mut u8, a: __m512i) = _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(a));
     }
 
     intrinsics! {

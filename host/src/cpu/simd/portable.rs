@@ -24,7 +24,7 @@ macro_rules! lanes {
 
 impl Simd for Portable {
     const LANES: usize = LANES;
-    const REGISTERS: usize = 1;
+    const REGISTERS: usize = 8;
     type F = F;
     type I = I;
     type M = M;
@@ -48,6 +48,16 @@ impl Simd for Portable {
     unsafe fn store_i(self, p: *mut u32, a: I) {
         // SAFETY: the caller's promise; the write may be unaligned.
         unsafe { p.cast::<I>().write_unaligned(a) }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(self, p: *const u8) -> I {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<[u8; LANES]>().read() }.map(u32::from)
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, p: *mut u8, a: I) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<[u8; LANES]>().write(a.map(|lane| lane as u8)) }
     }
     #[inline(always)]
     fn splat(self, x: f32) -> F {

@@ -153,3 +153,35 @@ fn the_environment_names_only_what_exists() {
     assert_eq!(all.last(), Some(&Isa::PORTABLE));
     assert!(all.contains(&Isa::detect()));
 }
+
+struct Bytes<'a>(&'a [u8; 16], &'a mut [u8; 16]);
+
+impl Kernel for Bytes<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for lane in (0..16).step_by(S::LANES) {
+            // SAFETY: LANES divides 16, the length of both arrays.
+            unsafe {
+                let bytes = s.load_bytes(self.0.as_ptr().add(lane));
+                let doubled = s.add_i(bytes, s.add_i(bytes, s.splat_i(0xabc00)));
+                s.store_bytes(self.1.as_mut_ptr().add(lane), doubled);
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_are_widened_and_cut() {
+    let source: [u8; 16] = std::array::from_fn(|j| (j * 17) as u8);
+    for isa in Isa::available() {
+        let mut target = [1; 16];
+        isa.run(Bytes(&source, &mut target));
+        assert_eq!(
+            target,
+            source.map(|byte| byte.wrapping_mul(2)),
+            "{}",
+            isa.name()
+        );
+    }
+}
