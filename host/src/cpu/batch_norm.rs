@@ -9,12 +9,14 @@ mod forward;
 #[cfg(test)]
 mod tests;
 
+use super::deliver::Deliver;
 use super::layout::Blocked;
 use super::shared::Shared;
 use super::simd::Isa;
 use backward::{BackwardTask, NO_RELU, RELU_FROM_INPUT, RELU_FROM_OUTPUT, Read, run_backward};
 use forward::{Affine, Apply, Moments};
 use rayon::prelude::*;
+use std::slice::from_mut;
 
 /// Floats that a task should have at least.
 const TASK: usize = 16 * 1024;
@@ -61,27 +63,6 @@ pub enum Mode {
     Eval,
 }
 
-/// How a gradient reaches its place: `place = weight * gradient`, added to what is there or not.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Delivery {
-    /// Factor of the gradient.
-    pub weight: f32,
-    /// Whether it is added to what is there.
-    pub accumulate: bool,
-}
-
-impl Delivery {
-    #[inline]
-    pub(crate) fn put(self, place: &mut f32, gradient: f64) {
-        let gradient = (f64::from(self.weight) * gradient) as f32;
-        *place = if self.accumulate {
-            *place + gradient
-        } else {
-            gradient
-        };
-    }
-}
-
 /// Where the gradient of the residual input goes.
 #[derive(Debug)]
 pub struct ResidualGradient<'a> {
@@ -110,8 +91,8 @@ pub struct ParameterGradients<'a> {
     pub gamma: &'a mut [f32],
     /// Gradient of `beta`.
     pub beta: &'a mut [f32],
-    /// How.
-    pub delivery: Delivery,
+    /// What they are delivered as.
+    pub deliver: Deliver,
 }
 
 impl BatchNorm<'_> {
@@ -271,7 +252,7 @@ impl BatchNorm<'_> {
         let ParameterGradients {
             gamma: d_gamma,
             beta: d_beta,
-            delivery,
+            deliver,
         } = parameters;
         let lengths = [mean.len(), inv_std.len(), d_gamma.len(), d_beta.len()];
         assert_eq!(lengths, [self.shape.channels; 4]);
@@ -310,8 +291,8 @@ impl BatchNorm<'_> {
                     (true, None) => run_backward::<RELU_FROM_INPUT>(isa, task, accumulate),
                     (true, Some(_)) => run_backward::<RELU_FROM_OUTPUT>(isa, task, accumulate),
                 };
-                delivery.put(d_gamma, sum_normalised);
-                delivery.put(d_beta, sum);
+                deliver.write(&[sum_normalised as f32], from_mut(d_gamma));
+                deliver.write(&[sum as f32], from_mut(d_beta));
             });
     }
 }

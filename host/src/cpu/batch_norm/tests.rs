@@ -265,10 +265,7 @@ fn gradients_are_those_of_float64() {
                         let mut gradient = dy.clone();
                         let mut to_residual = vec![before; shape.len()];
                         let [mut gamma, mut beta] = [(); 2].map(|()| vec![before; shape.channels]);
-                        let delivery = Delivery {
-                            weight: 0.25,
-                            accumulate,
-                        };
+                        let deliver = Deliver { scale: 0.25, accumulate };
                         case.layer(relu).backward(
                             isa,
                             mode,
@@ -281,7 +278,7 @@ fn gradients_are_those_of_float64() {
                             ParameterGradients {
                                 gamma: &mut gamma,
                                 beta: &mut beta,
-                                delivery,
+                                deliver,
                             },
                         );
                         let context =
@@ -338,14 +335,11 @@ fn any_number_of_threads_makes_the_same_bits() {
                     };
                     let mut gradient = case.residual.clone();
                     let [mut gamma, mut beta] = [(); 2].map(|()| vec![0.0; shape.channels]);
-                    let delivery = Delivery {
-                        weight: 1.0,
-                        accumulate: false,
-                    };
+                    let deliver = Deliver::OVERWRITE;
                     let parameters = ParameterGradients {
                         gamma: &mut gamma,
                         beta: &mut beta,
-                        delivery,
+                        deliver,
                     };
                     case.layer(true).backward(
                         isa,

@@ -1,0 +1,108 @@
+//! The program's commands.
+
+mod bench;
+mod data;
+mod demo;
+mod evaluate;
+mod gradient;
+mod info;
+mod noise;
+mod train;
+
+use crate::checkpoint::CheckpointError;
+use crate::progress::{Mode, Progress};
+use crate::train::TrainError;
+use clap::{Parser, Subcommand};
+use std::io;
+use std::process::ExitCode;
+
+/// Trains networks with SmoothOut and AdaSmoothOut, and measures them.
+#[derive(Debug, Parser)]
+#[command(name = "smoothout", version, about, after_help = EXAMPLES)]
+pub struct Program {
+    #[command(subcommand)]
+    command: Command,
+    /// Results and warnings only
+    #[arg(long, global = true)]
+    quiet: bool,
+    /// One JSON object a line
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  smoothout train                                   digits with SGD, SmoothOut and AdaSmoothOut, in a minute
+  smoothout data get mnist
+  smoothout train --data mnist --net f1 --method ada --strength 0.15 --epochs 10
+  smoothout train --out runs/f1 --resume            go on where a run stopped
+  smoothout info --net resnet --depth 44";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a network
+    Train(train::Train),
+    /// Measure a checkpoint on the test set, clean or under noise
+    Evaluate(evaluate::Evaluate),
+    /// Show a network's layers, parameters, operations and memory
+    Info(info::Info),
+    /// Fetch data sets and check them
+    Data(data::DataCommand),
+    /// Time training steps; one JSON line a method
+    Bench(bench::Bench),
+    /// Write the noise of one draw for given weights
+    Noise(noise::NoiseCommand),
+    /// Write loss, logits and gradient of a batch, for comparison with other programs
+    Gradient(gradient::GradientCommand),
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Training, data, network or device.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Standard output, or a file.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Request(String),
+}
+
+impl Program {
+    /// Runs the command; one line on standard error and a non-zero code say what went wrong.
+    pub fn run(self) -> ExitCode {
+        let mut progress = Progress::new(Mode::choose(self.quiet, self.json));
+        let result = match self.command {
+            Command::Train(command) => command.run(&mut progress),
+            Command::Evaluate(command) => command.run(&mut progress),
+            Command::Info(command) => command.run(&mut progress),
+            Command::Data(command) => command.run(&mut progress),
+            Command::Bench(command) => command.run(),
+            Command::Noise(command) => command.run(),
+            Command::Gradient(command) => command.run(),
+        };
+        progress.finish();
+        let Err(error) = result else { return ExitCode::SUCCESS };
+        // A reader that went away (`| head`) is no failure worth a message.
+        if !matches!(&error, CommandError::Io(e) if e.kind() == io::ErrorKind::BrokenPipe) {
+            eprintln!("smoothout: {error}");
+        }
+        match error {
+            CommandError::Train(error) => ExitCode::from(error.exit_code()),
+            CommandError::Request(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Makes the threads that everything runs on; 0 for one a core.
+fn start_threads(threads: usize) -> Result<(), CommandError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|e| CommandError::Request(format!("--threads {threads}: {e}")))
+}

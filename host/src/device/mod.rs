@@ -1,0 +1,151 @@
+//! A network on a device: its parameters, running statistics and optimizer memory, and the passes over batches.
+
+mod portable;
+
+pub use portable::Portable;
+
+use crate::net::NetPlan;
+use smoothout::backend::Draw;
+use smoothout::noise::Address;
+use smoothout::optimizer::Update;
+use smoothout::step::Stepper;
+
+/// Images (n, C, H, W), already normalised, with their labels.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// n * C * H * W values.
+    pub images: &'a [f32],
+    /// n classes.
+    pub labels: &'a [u32],
+}
+
+/// One update and the batches that it is made from.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// The batches; more than one with gradient accumulation.
+    pub batches: &'a [Batch<'a>],
+    /// Ghost batches that each batch is cut into.
+    pub ghosts: usize,
+    /// Batches of the training before these.
+    pub first: u64,
+    /// Strength of the noise, after the schedule.
+    pub strength: f32,
+    /// The update.
+    pub update: Update,
+    /// Largest norm of the gradient.
+    pub clip: Option<f32>,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Mean loss over batches, ghost batches and draws, at the evaluation points.
+    pub loss: f32,
+    /// Images whose class was found, over all passes, and the number of images of all passes.
+    pub correct: (usize, usize),
+}
+
+/// What came of an evaluation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// Sum of the losses of all images.
+    pub loss: f64,
+    /// Images whose class was found.
+    pub correct: usize,
+}
+
+/// Loss, logits and gradient of a batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gradient {
+    /// Mean loss.
+    pub loss: f32,
+    /// (n, classes).
+    pub logits: Vec<f32>,
+    /// All parameters' gradients, in the plan's order.
+    pub gradient: Vec<f32>,
+}
+
+/// Parts of what a device remembers. All but the statistics are in the plan's parameter order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Clean weights.
+    Weights,
+    /// Running statistics.
+    Statistics,
+    /// Momentum, or Adam's first moment; empty when the optimizer has none.
+    First,
+    /// Adam's second moment; empty when the optimizer has none.
+    Second,
+    /// Average of the weights; empty when there is none.
+    Average,
+}
+
+/// What a device cannot do.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The loss, gradient or method is at fault; the clean weights are those from before the step.
+    #[error("{0}")]
+    Step(String),
+    /// The batch is at fault.
+    #[error("{0}")]
+    Batch(String),
+    /// A part has another length.
+    #[error("{part:?} holds {needed} values, {given} were given")]
+    Length {
+        /// Which part.
+        part: Part,
+        /// Its length.
+        needed: usize,
+        /// The number of values given.
+        given: usize,
+    },
+}
+
+/// A network on a device.
+pub trait Device {
+    /// The plan that it runs, whose batch is the largest ghost batch.
+    fn plan(&self) -> &NetPlan;
+
+    /// Takes one step.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite, or a method that cannot be run: weights and statistics are as before.
+    fn step(&mut self, stepper: &mut Stepper, step: &Step<'_>) -> Result<Outcome, DeviceError>;
+
+    /// average += share * (weights - average).
+    ///
+    /// # Errors
+    /// There is no average.
+    fn average(&mut self, share: f32) -> Result<(), DeviceError>;
+
+    /// Evaluates at most the plan's batch with running statistics, at the clean weights or under a draw.
+    ///
+    /// # Errors
+    /// A label that is not a class, or a batch that does not fit.
+    fn evaluate(&mut self, batch: Batch<'_>, draw: Option<&Draw>) -> Result<Evaluation, DeviceError>;
+
+    /// Loss, logits and gradient at the clean weights: of training with dropout masks of `training`, which changes
+    /// the running statistics as training does, or else of evaluation.
+    ///
+    /// # Errors
+    /// A label that is not a class, or a batch that does not fit.
+    fn gradient(&mut self, batch: Batch<'_>, training: Option<Address>) -> Result<Gradient, DeviceError>;
+
+    /// A copy of one part.
+    fn read(&self, part: Part) -> Vec<f32>;
+
+    /// Overwrites one part.
+    ///
+    /// # Errors
+    /// The length differs.
+    fn write(&mut self, part: Part, values: &[f32]) -> Result<(), DeviceError>;
+}
+
+/// Whether device keeps what the optimizer and the average need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeps {
+    /// Moments of the optimizer: 0, 1 or 2.
+    pub moments: usize,
+    /// Whether an average is kept.
+    pub average: bool,
+}

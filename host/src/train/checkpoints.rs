@@ -1,0 +1,84 @@
+//! What a checkpoint holds: tensors under PyTorch's names, and where the run stands.
+
+use super::TrainError;
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::device::{Device, Part};
+use crate::net::NetPlan;
+use smoothout::plan::Tensor;
+
+/// Name, shape and place of every tensor of a part, as PyTorch names them.
+pub fn network_tensors(plan: &NetPlan, part: Part) -> Vec<(String, Vec<usize>, core::ops::Range<usize>)> {
+    let mut tensors = Vec::new();
+    for layer in plan.layers() {
+        if part == Part::Statistics {
+            if let Some(at) = layer.statistics {
+                let n = layer.output_shape.channels;
+                tensors.push((format!("{}.running_mean", layer.name), vec![n], at..at + n));
+                tensors.push((format!("{}.running_var", layer.name), vec![n], at + n..at + 2 * n));
+            }
+            continue;
+        }
+        for tensor in layer.tensors() {
+            let name = format!("{}.{}", layer.name, tensor.role.suffix());
+            tensors.push((name, tensor.dims.as_slice().to_vec(), Tensor::range(tensor)));
+        }
+    }
+    tensors
+}
+
+/// What stands before a tensor's name.
+const fn prefix(part: Part) -> &'static str {
+    match part {
+        Part::Weights | Part::Statistics => "",
+        Part::First => "optimizer.first.",
+        Part::Second => "optimizer.second.",
+        Part::Average => "average.",
+    }
+}
+
+const PARTS: [Part; 5] =
+    [Part::Weights, Part::Statistics, Part::First, Part::Second, Part::Average];
+
+/// Everything that a device remembers.
+pub(super) fn save(device: &dyn Device) -> Result<Checkpoint, CheckpointError> {
+    let mut checkpoint = Checkpoint::new();
+    for part in PARTS {
+        let values = device.read(part);
+        if values.is_empty() {
+            continue;
+        }
+        for (name, shape, range) in network_tensors(device.plan(), part) {
+            checkpoint.insert_f32(prefix(part).to_owned() + &name, &shape, &values[range])?;
+        }
+    }
+    Ok(checkpoint)
+}
+
+/// Gives a device back everything that [`save`] took.
+pub(super) fn restore(device: &mut dyn Device, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+    for part in PARTS {
+        load_part(device, checkpoint, part)?;
+    }
+    Ok(())
+}
+
+/// Gives a device the weights and running statistics of a checkpoint, ours or PyTorch's.
+///
+/// # Errors
+/// A tensor is missing or has another shape.
+pub fn load_network(device: &mut dyn Device, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+    load_part(device, checkpoint, Part::Weights)?;
+    load_part(device, checkpoint, Part::Statistics)
+}
+
+fn load_part(device: &mut dyn Device, checkpoint: &Checkpoint, part: Part) -> Result<(), TrainError> {
+    let mut values = device.read(part);
+    if values.is_empty() {
+        return Ok(());
+    }
+    for (name, shape, range) in network_tensors(device.plan(), part) {
+        let name = prefix(part).to_owned() + &name;
+        values[range].copy_from_slice(checkpoint.f32(&name, &shape)?);
+    }
+    Ok(device.write(part, &values)?)
+}

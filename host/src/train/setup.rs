@@ -1,0 +1,281 @@
+use super::TrainError;
+use crate::data::{AugmentationSwitches, Data, Options as DataOptions, Validation};
+use crate::device::{Device, Keeps, Portable};
+use crate::net::{Net, NetPlan, initial_parameters};
+use crate::options::{
+    AverageName, Config, DeviceName, DistributionName, MethodName, OptimizerName, RateShape,
+    RenewalName, ScalingName, ScalingRule, ScheduleName,
+};
+use smoothout::averaging::Averaging;
+use smoothout::backend::Selection;
+use smoothout::ghost::GhostBatches;
+use smoothout::learning_rate::{BatchScaling, LearningRate};
+use smoothout::noise::{Distribution, Noise, Scaling};
+use smoothout::optimizer::Optimizer;
+use smoothout::plan::{Plan, Purpose};
+use smoothout::schedule::Schedule;
+use smoothout::step::{Draws, Method, Renewal, SmoothOut, Stepper};
+
+/// Everything that a configuration decides, checked.
+#[derive(Debug)]
+pub struct Setup {
+    /// The data.
+    pub data: Data,
+    /// The steps.
+    pub stepper: Stepper,
+    /// The optimizer.
+    pub optimizer: Optimizer,
+    /// The learning rate.
+    pub rate: LearningRate,
+    /// The strength's schedule.
+    pub schedule: Schedule,
+    /// The average of the weights.
+    pub averaging: Averaging,
+    /// Ghost batches that every batch is cut into.
+    pub ghosts: usize,
+    /// Updates of an epoch.
+    pub updates: u64,
+    /// Batches of an epoch.
+    pub batches: u64,
+    /// Largest norm of the gradient.
+    pub clip: Option<f32>,
+}
+
+fn option(option: &'static str, problem: impl core::fmt::Display) -> TrainError {
+    TrainError::Option { option, problem: problem.to_string() }
+}
+
+/// Core's distribution of this name.
+pub const fn distribution(name: DistributionName) -> Distribution {
+    match name {
+        DistributionName::Uniform => Distribution::Uniform,
+        DistributionName::Gaussian => Distribution::Gaussian,
+        DistributionName::Dropout => Distribution::Dropout,
+    }
+}
+
+/// Core's scaling of this name.
+pub const fn scaling(name: ScalingName) -> Scaling {
+    match name {
+        ScalingName::Constant => Scaling::Constant,
+        ScalingName::Weight => Scaling::PerWeight,
+        ScalingName::Filter => Scaling::PerFilter,
+    }
+}
+
+impl Setup {
+    /// Checks a configuration and opens its data.
+    ///
+    /// # Errors
+    /// The first option whose value is impossible, or the data at fault.
+    pub fn new(config: &Config) -> Result<Self, TrainError> {
+        check_numbers(config)?;
+        let stepper = stepper(config)?;
+        let optimizer = optimizer(config);
+        optimizer.check().map_err(|e| option("--optimizer", e))?;
+        let options = DataOptions {
+            root: config.data_root.clone(),
+            augmentation: if config.augment {
+                AugmentationSwitches::default()
+            } else {
+                AugmentationSwitches::OFF
+            },
+            validation: Validation::Fraction(config.validation),
+            seed: config.seed,
+            ..DataOptions::default()
+        };
+        let data = Data::open(&config.data, &options)?;
+        let batches = data.train.len().div_ceil(config.batch) as u64;
+        let updates = batches.div_ceil(u64::from(config.accumulate));
+        Ok(Self {
+            ghosts: config.batch / ghost(config),
+            stepper,
+            optimizer,
+            rate: rate(config, updates)?,
+            schedule: match config.schedule {
+                ScheduleName::Constant => Schedule::Constant,
+                ScheduleName::Anneal => Schedule::Anneal,
+                ScheduleName::TanhRising => Schedule::TanhRising,
+                ScheduleName::TanhFalling => Schedule::TanhFalling,
+            },
+            averaging: match config.average {
+                AverageName::None => Averaging::None,
+                AverageName::Swa => Averaging::Swa {
+                    start: (u64::from(config.epochs) * 3 / 4).max(1) * updates - 1,
+                    every: updates,
+                },
+                AverageName::Ema => Averaging::Ema { decay: config.ema_decay },
+            },
+            updates,
+            batches,
+            clip: (config.clip > 0.0).then_some(config.clip),
+            data,
+        })
+    }
+}
+
+/// Images of a ghost batch: the whole batch unless given.
+const fn ghost(config: &Config) -> usize {
+    if config.ghost == 0 { config.batch } else { config.ghost }
+}
+
+fn check_numbers(config: &Config) -> Result<(), TrainError> {
+    let positive = [
+        ("--batch", config.batch),
+        ("--accumulate", config.accumulate as usize),
+        ("--epochs", config.epochs as usize),
+        ("--base-batch", config.base_batch),
+    ];
+    for (name, value) in positive {
+        if value == 0 {
+            return Err(option(name, "0, at least 1 is needed"));
+        }
+    }
+    if config.ghost > config.batch {
+        let problem = format!("{} is larger than the batch of {}", config.ghost, config.batch);
+        return Err(option("--ghost", problem));
+    }
+    for (name, value) in [("--weight-decay", config.weight_decay), ("--clip", config.clip)] {
+        if !(value.is_finite() && value >= 0.0) {
+            return Err(option(name, format!("{value} is not a finite number of at least 0")));
+        }
+    }
+    if !(0.0..1.0).contains(&config.ema_decay) {
+        return Err(option("--ema-decay", format!("{} is not in [0, 1)", config.ema_decay)));
+    }
+    if !(config.warm_up.is_finite() && config.warm_up >= 0.0) {
+        return Err(option("--warm-up", format!("{} is not a number of epochs", config.warm_up)));
+    }
+    if config.dropout != -1.0 && !(0.0..1.0).contains(&config.dropout) {
+        return Err(option("--dropout", format!("{} is not a probability in [0, 1)", config.dropout)));
+    }
+    Ok(())
+}
+
+fn method(config: &Config) -> Result<Method, TrainError> {
+    let noise = distribution(config.distribution);
+    let smooth = |scaling| {
+        Noise::new(noise, scaling, config.strength).map_err(|e| option("--strength", e))?;
+        Ok(Method::SmoothOut(SmoothOut {
+            distribution: noise,
+            scaling,
+            selection: Selection { norms: config.perturb_norms, ..Selection::default() },
+            draws: Draws {
+                count: config.draws,
+                antithetic: config.antithetic,
+                renewal: match config.renewal {
+                    RenewalName::Ghost => Renewal::GhostBatch,
+                    RenewalName::Step => Renewal::Step,
+                    RenewalName::Never => Renewal::Never,
+                },
+            },
+            denoise: config.denoise,
+        }))
+    };
+    match config.method {
+        MethodName::Sgd => Ok(Method::Sgd),
+        MethodName::Smoothout => smooth(Scaling::Constant),
+        MethodName::Ada => smooth(Scaling::PerFilter),
+        MethodName::Sam if config.accumulate > 1 => {
+            Err(option("--accumulate", "SAM cannot accumulate gradients over several batches"))
+        }
+        MethodName::Sam => {
+            let method = Method::Sam { radius: config.strength };
+            Stepper::new(method, 0).map_err(|e| option("--strength", e))?;
+            Ok(method)
+        }
+    }
+}
+
+/// The steps of a configuration.
+///
+/// # Errors
+/// A strength or number of draws that cannot be.
+pub fn stepper(config: &Config) -> Result<Stepper, TrainError> {
+    Stepper::new(method(config)?, config.seed).map_err(|e| option("--draws", e))
+}
+
+fn optimizer(config: &Config) -> Optimizer {
+    match config.optimizer {
+        OptimizerName::Sgd => {
+            Optimizer::Sgd { momentum: config.momentum, nesterov: config.nesterov }
+        }
+        OptimizerName::Adam => Optimizer::adam(),
+        OptimizerName::Adamw => Optimizer::adamw(),
+    }
+}
+
+fn rate(config: &Config, updates: u64) -> Result<LearningRate, TrainError> {
+    let base = config.learning_rate;
+    let rate = match config.rate_shape {
+        RateShape::Constant => LearningRate::constant(base),
+        RateShape::Cosine => LearningRate::cosine(base, 0.0),
+        RateShape::Steps => {
+            let (half, late) = (config.epochs.div_ceil(2), (config.epochs * 3).div_ceil(4));
+            let changes = [(half, base * 0.1), (late.max(half + 1), base * 0.01)];
+            LearningRate::regime(base, &changes)
+        }
+    };
+    let rule = match config.batch_scaling {
+        ScalingRule::None => BatchScaling::None,
+        ScalingRule::Sqrt => BatchScaling::Sqrt,
+        ScalingRule::Linear => BatchScaling::Linear,
+    };
+    let batch = config.batch * config.accumulate as usize;
+    rate.and_then(|rate| rate.scaled(rule.factor(batch, config.base_batch)))
+        .map(|rate| rate.warm_up((config.warm_up * updates as f64).round() as u64))
+        .map_err(|e| option("--learning-rate", e))
+}
+
+/// The network of a configuration for this many classes.
+///
+/// # Errors
+/// A depth that does not exist.
+pub fn network(config: &Config, classes: usize) -> Result<Net, TrainError> {
+    let mut net =
+        config.net.build(config.depth, classes).map_err(|e| option("--net", e))?;
+    if config.dropout >= 0.0 {
+        net.set_dropout(config.dropout);
+    }
+    Ok(net)
+}
+
+/// The device of a configuration with initial weights, for the data of a setup.
+///
+/// # Errors
+/// The network does not fit the data, or has no plan.
+pub fn device(config: &Config, setup: &Setup) -> Result<Box<dyn Device>, TrainError> {
+    let data = &setup.data;
+    let net = network(config, data.classes)?;
+    let ghost = GhostBatches::new(config.batch, setup.ghosts).size();
+    let plan: Box<NetPlan> = Box::new(
+        Plan::new(&net, ghost, Purpose::Training).map_err(|e| TrainError::Network(e.to_string()))?,
+    );
+    let input = net.input();
+    if data.shape != [input.channels, input.height, input.width] {
+        let [c, h, w] = data.shape;
+        let message = format!("the images of {} are {c}x{h}x{w}, the network takes {input}", data.name);
+        return Err(TrainError::Network(message));
+    }
+    if plan.classes() < data.classes {
+        let message =
+            format!("{} has {} classes, the network tells {} apart", data.name, data.classes, plan.classes());
+        return Err(TrainError::Network(message));
+    }
+    let weights = initial_parameters(config.net, &plan, config.norm_init, config.seed);
+    let keeps = Keeps { moments: setup.optimizer.moments(), average: setup.averaging != Averaging::None };
+    Ok(device_of(config.device, plan, weights, keeps))
+}
+
+/// A device of this name with these weights.
+pub fn device_of(
+    name: DeviceName,
+    plan: Box<NetPlan>,
+    weights: Vec<f32>,
+    keeps: Keeps,
+) -> Box<dyn Device> {
+    match name {
+        DeviceName::Portable => Box::new(Portable::new(plan, weights, keeps)),
+        DeviceName::Cpu => Box::new(Portable::new(plan, weights, keeps)),
+    }
+}

@@ -1,0 +1,314 @@
+use super::checkpoints::{restore, save};
+use super::setup::{Setup, device};
+use super::TrainError;
+use crate::checkpoint::Checkpoint;
+use crate::data::{Batch as Read, BatchOptions, Batches, Split};
+use crate::device::{Batch, Device, DeviceError, Evaluation, Part, Step};
+use crate::options::Config;
+use crate::progress::Progress;
+use crate::run::{EventWriter, MetricsLog, MetricsRow, RunFolder};
+use serde::Serialize;
+use smoothout::backend::Draw;
+use smoothout::optimizer::Update;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a finished run reached.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Epochs trained.
+    pub epochs: u32,
+    /// Updates taken.
+    pub updates: u64,
+    /// Loss and accuracy on the validation split, of the last epoch.
+    pub validation: Option<[f64; 2]>,
+    /// Loss and accuracy on the test set, of the last epoch (of the average where one is kept).
+    pub test: [f64; 2],
+    /// Metrics of every epoch.
+    #[serde(skip)]
+    pub rows: Vec<MetricsRow>,
+}
+
+/// Where a run stands.
+struct Position {
+    epoch: u32,
+    updates: u64,
+    best: Option<f64>,
+    /// Sums since the last row: losses of updates, their number, images found, images seen.
+    sums: [f64; 4],
+    /// Batches of this epoch that were trained on.
+    batch: u64,
+}
+
+impl Position {
+    fn write(&self, checkpoint: &mut Checkpoint) {
+        checkpoint.set_u64("epoch", u64::from(self.epoch));
+        checkpoint.set_u64("updates", self.updates);
+        checkpoint.set_u64("batch", self.batch);
+        for (i, sum) in self.sums.iter().enumerate() {
+            checkpoint.set_f64(format!("sum.{i}"), *sum);
+        }
+        if let Some(best) = self.best {
+            checkpoint.set_f64("best", best);
+        }
+    }
+
+    fn read(checkpoint: &Checkpoint) -> Result<Self, TrainError> {
+        let mut sums = [0.0; 4];
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = checkpoint.number_f64(&format!("sum.{i}"))?;
+        }
+        let best = checkpoint.metadata().contains_key("best");
+        Ok(Self {
+            epoch: u32::try_from(checkpoint.number_u64("epoch")?).unwrap_or(u32::MAX),
+            updates: checkpoint.number_u64("updates")?,
+            batch: checkpoint.number_u64("batch")?,
+            best: if best { Some(checkpoint.number_f64("best")?) } else { None },
+            sums,
+        })
+    }
+}
+
+/// Trains as `config` says, in `folder`, from its last checkpoint if there is one. `stop` asks for an early end:
+/// the step is finished and the run saved. The caller has made the thread pool.
+///
+/// # Errors
+/// See [`TrainError`]; whatever happens, the last checkpoint on disk is whole.
+pub fn train(
+    config: &Config,
+    folder: &RunFolder,
+    progress: &mut Progress,
+    stop: &AtomicBool,
+) -> Result<Report, TrainError> {
+    let mut setup = Setup::new(config)?;
+    let mut device = device(config, &setup)?;
+    let mut at = Position { epoch: 0, updates: 0, best: None, sums: [0.0; 4], batch: 0 };
+    let resumed = folder.load_last()?;
+    if let Some(checkpoint) = &resumed {
+        restore(&mut *device, checkpoint)?;
+        at = Position::read(checkpoint)?;
+    } else {
+        folder.write_config(config)?;
+    }
+    let mut metrics = folder.metrics(u64::from(at.epoch))?;
+    let mut events = folder.events(resumed.is_some().then_some(at.updates + 1))?;
+    while at.epoch < config.epochs {
+        epoch(config, &mut setup, &mut *device, folder, progress, stop, &mut at)?;
+        let row = measure(config, &setup, &mut *device, &at)?;
+        record(&mut metrics, &mut events, progress, row)?;
+        let score = row.validation_accuracy.unwrap_or(row.train_accuracy);
+        at.epoch += 1;
+        at.batch = 0;
+        at.sums = [0.0; 4];
+        let better = at.best.is_none_or(|best| score > best);
+        if better {
+            at.best = Some(score);
+        }
+        let mut checkpoint = save(&*device)?;
+        at.write(&mut checkpoint);
+        metrics.sync()?;
+        if better {
+            folder.save_best(&checkpoint)?;
+        }
+        folder.save_last(&checkpoint)?;
+    }
+    progress.finish();
+    folder.write_learning_curves(metrics.rows())?;
+    let last = metrics.rows().last().copied().unwrap_or_default();
+    let pair = |loss: Option<f64>, accuracy: Option<f64>| Some([loss?, accuracy?]);
+    Ok(Report {
+        epochs: at.epoch,
+        updates: at.updates,
+        validation: pair(last.validation_loss, last.validation_accuracy),
+        test: pair(last.test_loss, last.test_accuracy).unwrap_or_default(),
+        rows: metrics.rows().to_vec(),
+    })
+}
+
+/// One epoch, from the batch where the run stands.
+fn epoch(
+    config: &Config,
+    setup: &mut Setup,
+    device: &mut dyn Device,
+    folder: &RunFolder,
+    progress: &mut Progress,
+    stop: &AtomicBool,
+    at: &mut Position,
+) -> Result<(), TrainError> {
+    let total = setup.updates * u64::from(config.epochs);
+    let options = BatchOptions {
+        first: at.batch as usize,
+        ..BatchOptions::train(config.batch, config.seed, u64::from(at.epoch))
+    };
+    let mut batches = Batches::new(&setup.data.train, options)?;
+    let name = format!("epoch {}/{}", at.epoch + 1, config.epochs);
+    progress.start(&name, setup.batches, at.batch);
+    loop {
+        let mut group: Vec<Read> = Vec::new();
+        while group.len() < config.accumulate as usize {
+            match batches.next()? {
+                // The buffer is lent for one call: a copy is needed where several batches make one update.
+                Some(batch) => group.push(batch.clone()),
+                None => break,
+            }
+        }
+        if group.is_empty() {
+            return Ok(());
+        }
+        let borrowed: Vec<Batch<'_>> =
+            group.iter().map(|b| Batch { images: &b.images, labels: &b.labels }).collect();
+        let step = Step {
+            batches: &borrowed,
+            ghosts: setup.ghosts,
+            first: u64::from(at.epoch) * setup.batches + at.batch,
+            strength: strength(config, setup, at.updates),
+            update: Update {
+                optimizer: setup.optimizer,
+                rate: setup.rate.at(at.epoch, at.updates, total),
+                weight_decay: config.weight_decay,
+                gradient_scale: 1.0,
+                time: at.updates + 1,
+            },
+            clip: setup.clip,
+        };
+        let outcome = match device.step(&mut setup.stepper, &step) {
+            Ok(outcome) => outcome,
+            Err(cause) => return Err(failed(device, folder, at, cause)?),
+        };
+        if let Some(share) = setup.averaging.share(at.updates) {
+            device.average(share)?;
+        }
+        at.updates += 1;
+        at.batch += group.len() as u64;
+        let (found, seen) = outcome.correct;
+        for (sum, value) in at.sums.iter_mut().zip([f64::from(outcome.loss), 1.0, found as f64, seen as f64]) {
+            *sum += value;
+        }
+        progress.update(at.batch, &[("loss", f64::from(outcome.loss))]);
+        if stop.load(Ordering::Relaxed) {
+            let mut checkpoint = save(device)?;
+            at.write(&mut checkpoint);
+            folder.save_last(&checkpoint)?;
+            return Err(TrainError::Interrupted);
+        }
+    }
+}
+
+fn strength(config: &Config, setup: &Setup, updates: u64) -> f32 {
+    config.strength * setup.schedule.factor(updates, setup.updates * u64::from(config.epochs))
+}
+
+/// Saves the weights from before a step that failed.
+fn failed(
+    device: &dyn Device,
+    folder: &RunFolder,
+    at: &Position,
+    cause: DeviceError,
+) -> Result<TrainError, TrainError> {
+    let mut checkpoint = save(device)?;
+    at.write(&mut checkpoint);
+    folder.save_last(&checkpoint)?;
+    let saved = folder.last().display().to_string();
+    Ok(TrainError::Step { update: at.updates, cause, saved })
+}
+
+fn measure(
+    config: &Config,
+    setup: &Setup,
+    device: &mut dyn Device,
+    at: &Position,
+) -> Result<MetricsRow, TrainError> {
+    let mean = |split: &Split, e: Evaluation| {
+        let n = split.len() as f64;
+        [e.loss / n, e.correct as f64 / n]
+    };
+    let weights = averaged(device)?;
+    let mut scores = [None, None];
+    for (split, score) in [&setup.data.validation, &setup.data.test].into_iter().zip(&mut scores) {
+        if !split.is_empty() {
+            *score = Some(mean(split, evaluate_split(device, split, None)?));
+        }
+    }
+    if let Some(weights) = weights {
+        device.write(Part::Weights, &weights)?;
+    }
+    let [losses, updates, found, seen] = at.sums;
+    let last = at.updates.saturating_sub(1);
+    let total = setup.updates * u64::from(config.epochs);
+    let [validation, test] = scores;
+    Ok(MetricsRow {
+        epoch: f64::from(at.epoch) + 1.0,
+        step: at.updates,
+        train_loss: losses / updates.max(1.0),
+        train_accuracy: found / seen.max(1.0),
+        validation_loss: validation.map(|[loss, _]| loss),
+        validation_accuracy: validation.map(|[_, accuracy]| accuracy),
+        test_loss: test.map(|[loss, _]| loss),
+        test_accuracy: test.map(|[_, accuracy]| accuracy),
+        learning_rate: f64::from(setup.rate.at(at.epoch, last, total)),
+        strength: f64::from(strength(config, setup, last)),
+    })
+}
+
+/// Puts the average in the weights' place where one is kept, and returns the weights.
+fn averaged(device: &mut dyn Device) -> Result<Option<Vec<f32>>, TrainError> {
+    let average = device.read(Part::Average);
+    if average.iter().all(|a| *a == 0.0) {
+        return Ok(None); // none is kept, or nothing was averaged yet
+    }
+    let weights = device.read(Part::Weights);
+    device.write(Part::Weights, &average)?;
+    Ok(Some(weights))
+}
+
+fn record(
+    metrics: &mut MetricsLog,
+    events: &mut EventWriter,
+    progress: &mut Progress,
+    row: MetricsRow,
+) -> Result<(), TrainError> {
+    metrics.append(row)?;
+    let mut scalars = vec![
+        ("train/loss", row.train_loss),
+        ("train/accuracy", row.train_accuracy),
+        ("learning_rate", row.learning_rate),
+        ("strength", row.strength),
+    ];
+    let optional = [
+        ("validation/loss", row.validation_loss),
+        ("validation/accuracy", row.validation_accuracy),
+        ("test/loss", row.test_loss),
+        ("test/accuracy", row.test_accuracy),
+    ];
+    scalars.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    events.scalars(row.step, &scalars)?;
+    let percent = |a: Option<f64>| a.map_or("-".into(), |a| format!("{:.2} %", 100.0 * a));
+    let text = format!(
+        "epoch {:>3}  train loss {:.4}  accuracy {}  validation {}  test {}",
+        row.epoch,
+        row.train_loss,
+        percent(Some(row.train_accuracy)),
+        percent(row.validation_accuracy),
+        percent(row.test_accuracy),
+    );
+    progress.report("epoch", &row, &text);
+    Ok(())
+}
+
+/// Sum of losses and images found over a split, with running statistics, at the clean weights or under a draw.
+///
+/// # Errors
+/// The data or the device failed.
+pub fn evaluate_split(
+    device: &mut dyn Device,
+    split: &Split,
+    draw: Option<&Draw>,
+) -> Result<Evaluation, TrainError> {
+    let mut sum = Evaluation::default();
+    let mut batches = Batches::new(split, BatchOptions::evaluate(device.plan().batch()))?;
+    while let Some(batch) = batches.next()? {
+        let part = device.evaluate(Batch { images: &batch.images, labels: &batch.labels }, draw)?;
+        sum.loss += part.loss;
+        sum.correct += part.correct;
+    }
+    Ok(sum)
+}
