@@ -99,8 +99,17 @@ mod tests {
                         add_to(isa, &a, &mut total);
                     });
                     for k in 0..len {
-                        let bits = |got: f32, want: f32| assert_eq!(got.to_bits(), want.to_bits(), "{k} {}", isa.name());
-                        bits(positive[k], if a[k] > 0.0 || a[k].is_nan() { a[k] } else { 0.0 });
+                        let bits = |got: f32, want: f32| {
+                            assert_eq!(got.to_bits(), want.to_bits(), "{k} {}", isa.name())
+                        };
+                        bits(
+                            positive[k],
+                            if a[k] > 0.0 || a[k].is_nan() {
+                                a[k]
+                            } else {
+                                0.0
+                            },
+                        );
                         bits(gradient[k], if a[k] > 0.0 { b[k] } else { 0.0 });
                         bits(sum[k], a[k] + b[k]);
                         bits(total[k], a[k] + b[k]);

@@ -34,7 +34,12 @@ pub(super) fn pass<const R: usize, const W: usize>(
         let start = chunk * CHUNK;
         let end = len.min(start + CHUNK);
         let reads = reads.map(|buffer| &buffer[start..end]);
-        isa.run(Chunk { reads, writes: writes.map(|buffer| buffer.at(start)), len: end - start, step });
+        isa.run(Chunk {
+            reads,
+            writes: writes.map(|buffer| buffer.at(start)),
+            len: end - start,
+            step,
+        });
     });
 }
 
@@ -51,7 +56,12 @@ impl<L: Lanewise<R, W>, const R: usize, const W: usize> Kernel for Chunk<'_, L, 
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { reads, writes, len, step } = self;
+        let Self {
+            reads,
+            writes,
+            len,
+            step,
+        } = self;
         let whole = len - len % S::LANES;
         for at in (0..whole).step_by(S::LANES) {
             // SAFETY: a vector at `at` ends at `whole` at the latest, and all buffers have `len` floats.
@@ -77,16 +87,22 @@ impl<L: Lanewise<R, W>, const R: usize, const W: usize> Kernel for Chunk<'_, L, 
             let (mut read, mut written) = ([s.splat(0.0); R], [s.splat(0.0); W]);
             let mut place = [0.0; LONGEST];
             for (value, buffer) in read.iter_mut().zip(&reads) {
-                place.as_mut_ptr().copy_from_nonoverlapping(buffer.as_ptr().add(whole), rest);
+                place
+                    .as_mut_ptr()
+                    .copy_from_nonoverlapping(buffer.as_ptr().add(whole), rest);
                 *value = s.load(place.as_ptr());
             }
             for (value, buffer) in written.iter_mut().zip(&writes) {
-                place.as_mut_ptr().copy_from_nonoverlapping(buffer.add(whole), rest);
+                place
+                    .as_mut_ptr()
+                    .copy_from_nonoverlapping(buffer.add(whole), rest);
                 *value = s.load(place.as_ptr());
             }
             for (value, buffer) in step.lanes(s, read, written).into_iter().zip(&writes) {
                 s.store(place.as_mut_ptr(), value);
-                buffer.add(whole).copy_from_nonoverlapping(place.as_ptr(), rest);
+                buffer
+                    .add(whole)
+                    .copy_from_nonoverlapping(place.as_ptr(), rest);
             }
         }
     }

@@ -6,13 +6,15 @@
 //! vector of pixels. Unused lanes of the last block are zero.
 
 pub mod aligned;
+pub mod batch_norm;
 pub mod conv;
 mod correlation;
 pub mod deliver;
-pub mod batch_norm;
+pub mod elementwise;
+mod lanewise;
 pub mod layout;
-pub mod loss;
 pub mod linear;
+pub mod loss;
 mod outer;
 mod packing;
 mod panel;
@@ -22,5 +24,6 @@ mod shared;
 pub mod simd;
 #[cfg(test)]
 mod testing;
+pub mod update;
 mod weight_gradient;
 pub mod workspace;

@@ -42,26 +42,53 @@ pub fn update(
     first: &mut [f32],
     second: &mut [f32],
 ) {
-    let gradients = Gradients { scale: update.gradient_scale, decay: update.weight_decay };
+    let gradients = Gradients {
+        scale: update.gradient_scale,
+        decay: update.weight_decay,
+    };
     let rate = update.rate;
     match update.optimizer {
         Optimizer::Sgd { momentum: 0.0, .. } => {
             pass(isa, [gradient], [weights], Plain { gradients, rate });
         }
-        Optimizer::Sgd { momentum, nesterov: false } => {
-            let step = Momentum::<false> { gradients, rate, momentum };
+        Optimizer::Sgd {
+            momentum,
+            nesterov: false,
+        } => {
+            let step = Momentum::<false> {
+                gradients,
+                rate,
+                momentum,
+            };
             pass(isa, [gradient], [weights, first], step);
         }
-        Optimizer::Sgd { momentum, nesterov: true } => {
-            let step = Momentum::<true> { gradients, rate, momentum };
+        Optimizer::Sgd {
+            momentum,
+            nesterov: true,
+        } => {
+            let step = Momentum::<true> {
+                gradients,
+                rate,
+                momentum,
+            };
             pass(isa, [gradient], [weights, first], step);
         }
-        Optimizer::Adam { betas, eps, decoupled } => {
+        Optimizer::Adam {
+            betas,
+            eps,
+            decoupled,
+        } => {
             let [first_correction, second_correction] = update.bias_corrections();
-            let (in_gradient, apart) =
-                if decoupled { (0.0, update.weight_decay) } else { (update.weight_decay, 0.0) };
+            let (in_gradient, apart) = if decoupled {
+                (0.0, update.weight_decay)
+            } else {
+                (update.weight_decay, 0.0)
+            };
             let step = Adam {
-                gradients: Gradients { decay: in_gradient, ..gradients },
+                gradients: Gradients {
+                    decay: in_gradient,
+                    ..gradients
+                },
                 keep: 1.0 - rate * apart,
                 betas,
                 step: rate * first_correction,
@@ -99,7 +126,11 @@ impl Kernel for Squares<'_> {
     fn run<S: Simd>(self, s: S) -> f64 {
         let mut sums = [s.splat(0.0); 4];
         let groups = self.0.chunks_exact(4 * S::LANES);
-        let rest: f64 = groups.remainder().iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        let rest: f64 = groups
+            .remainder()
+            .iter()
+            .map(|&x| f64::from(x) * f64::from(x))
+            .sum();
         for group in groups {
             for (k, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: a group is four vectors long.
@@ -122,7 +153,10 @@ struct Gradients {
 impl Gradients {
     #[inline(always)]
     fn lanes<S: Simd>(self, s: S, gradient: S::F, weight: S::F) -> S::F {
-        s.add(s.mul(gradient, s.splat(self.scale)), s.mul(s.splat(self.decay), weight))
+        s.add(
+            s.mul(gradient, s.splat(self.scale)),
+            s.mul(s.splat(self.decay), weight),
+        )
     }
 }
 
@@ -153,7 +187,11 @@ impl<const NESTEROV: bool> Lanewise<1, 2> for Momentum<NESTEROV> {
         let momentum = s.splat(self.momentum);
         let g = self.gradients.lanes(s, gradient, w);
         let v = s.add(s.mul(momentum, v), g);
-        let direction = if NESTEROV { s.add(g, s.mul(momentum, v)) } else { v };
+        let direction = if NESTEROV {
+            s.add(g, s.mul(momentum, v))
+        } else {
+            v
+        };
         [s.sub(w, s.mul(s.splat(self.rate), direction)), v]
     }
 }
@@ -175,7 +213,10 @@ impl Lanewise<1, 3> for Adam {
         let g = self.gradients.lanes(s, gradient, w);
         let m = s.add(m, s.mul(s.splat(1.0 - b1), s.sub(g, m)));
         let v = s.add(s.mul(s.splat(b2), v), s.mul(s.mul(s.splat(1.0 - b2), g), g));
-        let below = s.add(s.mul(s.sqrt(v), s.splat(self.second_correction)), s.splat(self.eps));
+        let below = s.add(
+            s.mul(s.sqrt(v), s.splat(self.second_correction)),
+            s.splat(self.eps),
+        );
         let change = s.div(s.mul(s.splat(self.step), m), below);
         [s.sub(s.mul(w, s.splat(self.keep)), change), m, v]
     }
@@ -221,15 +262,27 @@ mod tests {
         let rules = [
             Optimizer::sgd(0.0),
             Optimizer::sgd(0.9),
-            Optimizer::Sgd { momentum: 0.9, nesterov: true },
+            Optimizer::Sgd {
+                momentum: 0.9,
+                nesterov: true,
+            },
             Optimizer::adam(),
             Optimizer::adamw(),
         ];
-        for (len, optimizer) in LENGTHS.into_iter().flat_map(|len| rules.map(|rule| (len, rule))) {
+        for (len, optimizer) in LENGTHS
+            .into_iter()
+            .flat_map(|len| rules.map(|rule| (len, rule)))
+        {
             let moments = |at| vec![0.0; if optimizer.moments() > at { len } else { 0 }];
             let start = values(len, 1, 0.0);
             let (mut want, mut first, mut second) = (start.clone(), moments(0), moments(1));
-            let step = |time| Update { optimizer, rate: 0.1, weight_decay: 5e-4, gradient_scale: 0.7, time };
+            let step = |time| Update {
+                optimizer,
+                rate: 0.1,
+                weight_decay: 5e-4,
+                gradient_scale: 0.7,
+                time,
+            };
             let gradient = |time| values(len, 10 + time, 0.0);
             for time in 1..=3 {
                 step(time).apply(&mut want, &gradient(time), &mut first, &mut second);
@@ -244,7 +297,10 @@ mod tests {
                     });
                     let context = format!("{optimizer:?} {len} {}", isa.name());
                     assert!(bits(&w) == bits(&want), "{context}");
-                    assert!(bits(&m) == bits(&first) && bits(&v) == bits(&second), "{context}");
+                    assert!(
+                        bits(&m) == bits(&first) && bits(&v) == bits(&second),
+                        "{context}"
+                    );
                 }
             }
         }
@@ -269,8 +325,16 @@ mod tests {
     #[test]
     fn averages_and_points_uphill_are_rounded_as_written() {
         for len in LENGTHS {
-            let (w, g, before) = (values(len, 1, 0.0), values(len, 2, 0.0), values(len, 3, 0.0));
-            let averaged: Vec<f32> = w.iter().zip(&before).map(|(w, a)| a + 0.3 * (w - a)).collect();
+            let (w, g, before) = (
+                values(len, 1, 0.0),
+                values(len, 2, 0.0),
+                values(len, 3, 0.0),
+            );
+            let averaged: Vec<f32> = w
+                .iter()
+                .zip(&before)
+                .map(|(w, a)| a + 0.3 * (w - a))
+                .collect();
             let uphill: Vec<f32> = w.iter().zip(&g).map(|(w, g)| w + 0.05 * g).collect();
             for isa in Isa::available() {
                 let (mut a, mut point) = (before.clone(), vec![f32::NAN; len]);

@@ -265,7 +265,10 @@ fn gradients_are_those_of_float64() {
                         let mut gradient = dy.clone();
                         let mut to_residual = vec![before; shape.len()];
                         let [mut gamma, mut beta] = [(); 2].map(|()| vec![before; shape.channels]);
-                        let deliver = Deliver { scale: 0.25, accumulate };
+                        let deliver = Deliver {
+                            scale: 0.25,
+                            accumulate,
+                        };
                         case.layer(relu).backward(
                             isa,
                             mode,
