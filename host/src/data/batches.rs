@@ -1,7 +1,8 @@
 //! An epoch as batches, read ahead by background threads.
 //!
-//! Worker k of W makes batches k, k + W, k + 2W, ... and hands each over a bounded channel of its own, so the order needs no sorting and an error arrives where
-//! its batch would have. Buffers go back to their worker: none is allocated after the first few batches.
+//! Worker k of W makes batches k, k + W, k + 2W, ... and hands each over a bounded channel of its own, so the
+//! order needs no sorting and an error arrives where its batch would have. Buffers go back to their worker:
+//! none is allocated after the first few batches.
 
 use super::error::Error;
 use super::split::{Pass, Split};
@@ -34,7 +35,8 @@ pub struct BatchOptions {
     pub pass: Pass,
     /// First batch to deliver, from 0: where a resumed run goes on.
     pub first: usize,
-    /// Background threads, at least 1. One is enough for sets in memory; class folders need about as many as decode faster than the network trains.
+    /// Background threads, at least 1. One is enough for sets in memory; class folders need about as many as
+    /// decode faster than the network trains.
     pub threads: usize,
     /// Finished batches that each thread may hold ready, at least 1. Memory: `threads * (ready + 1) + 1` batches.
     pub ready: usize,
@@ -44,19 +46,40 @@ impl BatchOptions {
     /// A shuffled and augmented epoch of training from its first batch, read by one thread.
     #[must_use]
     pub fn train(batch: usize, seed: u64, epoch: u64) -> Self {
-        Self { batch, order: Order::Shuffled { seed, epoch }, pass: Pass::Train { seed, epoch }, first: 0, threads: 1, ready: 2 }
+        Self {
+            batch,
+            order: Order::Shuffled { seed, epoch },
+            pass: Pass::Train { seed, epoch },
+            first: 0,
+            threads: 1,
+            ready: 2,
+        }
     }
 
     /// The whole split in its own order, unaugmented, read by one thread.
     #[must_use]
     pub fn evaluate(batch: usize) -> Self {
-        Self { batch, order: Order::Sequential, pass: Pass::Evaluate, first: 0, threads: 1, ready: 2 }
+        Self {
+            batch,
+            order: Order::Sequential,
+            pass: Pass::Evaluate,
+            first: 0,
+            threads: 1,
+            ready: 2,
+        }
     }
 
     fn check(&self) -> Result<(), Error> {
-        for (option, value) in [("batch", self.batch), ("threads", self.threads), ("ready", self.ready)] {
+        for (option, value) in [
+            ("batch", self.batch),
+            ("threads", self.threads),
+            ("ready", self.ready),
+        ] {
             if value == 0 {
-                return Err(Error::Option { option, problem: "0, expected at least 1".into() });
+                return Err(Error::Option {
+                    option,
+                    problem: "0, expected at least 1".into(),
+                });
             }
         }
         Ok(())
@@ -106,8 +129,11 @@ impl Epoch {
         let positions = &self.positions[start..self.positions.len().min(start + self.batch)];
         batch.index = index;
         batch.labels.resize(positions.len(), 0);
-        batch.images.resize(positions.len() * self.split.image_len(), 0.0);
-        self.split.read(positions, self.pass, &mut batch.images, &mut batch.labels)
+        batch
+            .images
+            .resize(positions.len() * self.split.image_len(), 0.0);
+        self.split
+            .read(positions, self.pass, &mut batch.images, &mut batch.labels)
     }
 }
 
@@ -128,7 +154,9 @@ fn spawn(epoch: Arc<Epoch>, first: usize, step: usize, ready: usize) -> Result<W
     }
     let work = move || {
         for index in (first..epoch.batches()).step_by(step) {
-            let Ok(mut batch) = used_out.recv() else { return };
+            let Ok(mut batch) = used_out.recv() else {
+                return;
+            };
             let filled = epoch.fill(index, &mut batch);
             let failed = filled.is_err();
             if ready_in.send(filled.map(|()| batch)).is_err() || failed {
@@ -139,8 +167,15 @@ fn spawn(epoch: Arc<Epoch>, first: usize, step: usize, ready: usize) -> Result<W
     let thread = thread::Builder::new()
         .name("batches".into())
         .spawn(work)
-        .map_err(Error::io(std::path::Path::new("batches"), "start a background thread"))?;
-    Ok(Worker { ready: ready_out, used: used_in, thread })
+        .map_err(Error::io(
+            std::path::Path::new("batches"),
+            "start a background thread",
+        ))?;
+    Ok(Worker {
+        ready: ready_out,
+        used: used_in,
+        thread,
+    })
 }
 
 /// The batches of one epoch, in order. Dropping it ends and joins the threads.
@@ -154,7 +189,10 @@ pub struct Batches {
 
 impl std::fmt::Debug for Batches {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batches").field("next", &self.next).field("total", &self.total()).finish_non_exhaustive()
+        f.debug_struct("Batches")
+            .field("next", &self.next)
+            .field("total", &self.total())
+            .finish_non_exhaustive()
     }
 }
 
@@ -169,12 +207,28 @@ impl Batches {
             Order::Sequential => (0..split.len() as u32).collect(),
             Order::Shuffled { seed, epoch } => split.epoch_order(seed, epoch),
         };
-        let epoch = Arc::new(Epoch { split: split.clone(), positions, batch: options.batch, pass: options.pass });
+        let epoch = Arc::new(Epoch {
+            split: split.clone(),
+            positions,
+            batch: options.batch,
+            pass: options.pass,
+        });
         let first = options.first.min(epoch.batches());
-        let mut batches = Self { first, next: first, current: None, workers: Vec::new(), epoch };
+        let mut batches = Self {
+            first,
+            next: first,
+            current: None,
+            workers: Vec::new(),
+            epoch,
+        };
         let threads = options.threads.min(batches.total() - first);
         for worker in 0..threads {
-            batches.workers.push(spawn(batches.epoch.clone(), first + worker, threads, options.ready)?);
+            batches.workers.push(spawn(
+                batches.epoch.clone(),
+                first + worker,
+                threads,
+                options.ready,
+            )?);
         }
         Ok(batches)
     }
@@ -212,7 +266,12 @@ impl Batches {
 
 impl Drop for Batches {
     fn drop(&mut self) {
-        for Worker { ready, used, thread } in self.workers.drain(..) {
+        for Worker {
+            ready,
+            used,
+            thread,
+        } in self.workers.drain(..)
+        {
             // closed channels end the thread at its next send or receive
             drop((ready, used));
             // a panic of a worker has been reported as Error::Worker

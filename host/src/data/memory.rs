@@ -28,11 +28,20 @@ impl Images {
     }
 
     /// Writes image `index`, placed, normalised by one table a channel, to `out` (channels x rows x columns).
-    pub(crate) fn write(&self, index: usize, placement: Placement, tables: &[Table], out: &mut [f32]) {
+    pub(crate) fn write(
+        &self,
+        index: usize,
+        placement: Placement,
+        tables: &[Table],
+        out: &mut [f32],
+    ) {
         let [_, rows, columns] = self.shape;
         let plane = rows * columns;
         let image = &self.pixels[index * self.shape[0] * plane..][..self.shape[0] * plane];
-        let channels = image.chunks_exact(plane).zip(out.chunks_exact_mut(plane)).zip(tables);
+        let channels = image
+            .chunks_exact(plane)
+            .zip(out.chunks_exact_mut(plane))
+            .zip(tables);
         for ((source, target), table) in channels {
             if placement.is_identity() {
                 convert(source, table, target);
@@ -49,9 +58,16 @@ fn convert(source: &[u8], table: &Table, target: &mut [f32]) {
     }
 }
 
-/// One channel: the window at (`placement.row`, `placement.column`) of the image padded by `placement.pad`, mirrored if asked.
+/// One channel: the window at (`placement.row`, `placement.column`) of the image padded by `placement.pad`,
+/// mirrored if asked.
 fn place(source: &[u8], columns: usize, placement: Placement, table: &Table, target: &mut [f32]) {
-    let Placement { pad, fill, row, column, flip } = placement;
+    let Placement {
+        pad,
+        fill,
+        row,
+        column,
+        flip,
+    } = placement;
     let rows = source.len() / columns;
     let fill = table[usize::from(fill)];
     // columns of the window that lie on the image: target column x shows source column x + column - pad
@@ -96,9 +112,13 @@ mod tests {
             for y in 0..rows {
                 for x in 0..columns {
                     let x = if p.flip { columns - 1 - x } else { x };
-                    let (sy, sx) = ((y + p.row).wrapping_sub(p.pad), (x + p.column).wrapping_sub(p.pad));
+                    let (sy, sx) = (
+                        (y + p.row).wrapping_sub(p.pad),
+                        (x + p.column).wrapping_sub(p.pad),
+                    );
                     let inside = sy < rows && sx < columns;
-                    let at = ((index * channels + c) * rows + sy.min(rows)) * columns + sx.min(columns);
+                    let at =
+                        ((index * channels + c) * rows + sy.min(rows)) * columns + sx.min(columns);
                     out.push(f32::from(if inside { images.pixels[at] } else { p.fill }));
                 }
             }
@@ -108,12 +128,22 @@ mod tests {
 
     #[test]
     fn every_placement_equals_pad_crop_mirror() {
-        let images = Images { shape: [2, 3, 4], pixels: (0..48).collect(), labels: vec![0, 1] };
+        let images = Images {
+            shape: [2, 3, 4],
+            pixels: (0..48).collect(),
+            labels: vec![0, 1],
+        };
         let tables = [table(), table()];
         for pad in 0..4 {
             for (row, column) in (0..=2 * pad).flat_map(|r| (0..=2 * pad).map(move |c| (r, c))) {
                 for flip in [false, true] {
-                    let placement = Placement { pad, fill: 99, row, column, flip };
+                    let placement = Placement {
+                        pad,
+                        fill: 99,
+                        row,
+                        column,
+                        flip,
+                    };
                     let mut out = vec![f32::NAN; 24];
                     images.write(1, placement, &tables, &mut out);
                     assert_eq!(out, expected(&images, 1, placement), "{placement:?}");

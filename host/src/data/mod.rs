@@ -1,7 +1,9 @@
-//! Data sets: finding and checking their files, holding out a validation split, normalising, augmenting and reading batches ahead.
+//! Data sets: finding and checking their files, holding out a validation split, normalising, augmenting and
+//! reading batches ahead.
 //!
-//! [`Data::open`] takes a known name or a folder; [`Split::read`] reads any images, [`Batches`] reads an epoch in the background. Everything random is a pure function of
-//! seed, epoch and image, so a run resumes at any batch with the same bits. [`get()`] fetches the known sets, [`check()`] verifies what is there.
+//! [`Data::open`] takes a known name or a folder; [`Split::read`] reads any images, [`Batches`] reads an epoch
+//! in the background. Everything random is a pure function of seed, epoch and image, so a run resumes at any
+//! batch with the same bits. [`get()`] fetches the known sets, [`check()`] verifies what is there.
 
 mod augment;
 mod batches;
@@ -72,7 +74,9 @@ impl Default for Options {
 /// The data root: the environment variable `SMOOTHOUT_DATA`, else `data` in the working folder.
 #[must_use]
 pub fn default_root() -> PathBuf {
-    std::env::var_os("SMOOTHOUT_DATA").filter(|root| !root.is_empty()).map_or_else(|| "data".into(), PathBuf::from)
+    std::env::var_os("SMOOTHOUT_DATA")
+        .filter(|root| !root.is_empty())
+        .map_or_else(|| "data".into(), PathBuf::from)
 }
 
 /// An opened data set. Models are chosen on `validation`; `test` is only for reporting.

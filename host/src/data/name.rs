@@ -51,7 +51,10 @@ impl Name {
     pub fn nearest(text: &str) -> Self {
         let text = text.to_lowercase();
         let likeness = |name: &Self| strsim::jaro_winkler(&text, name.as_str());
-        Self::ALL.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or(Self::Digits)
+        Self::ALL
+            .into_iter()
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+            .unwrap_or(Self::Digits)
     }
 }
 
@@ -65,11 +68,14 @@ impl FromStr for Name {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|name| name.as_str() == text).ok_or_else(|| Error::UnknownName {
-            name: text.to_owned(),
-            nearest: Self::nearest(text).as_str(),
-            known: Self::ALL.map(Self::as_str).join(", "),
-        })
+        Self::ALL
+            .into_iter()
+            .find(|name| name.as_str() == text)
+            .ok_or_else(|| Error::UnknownName {
+                name: text.to_owned(),
+                nearest: Self::nearest(text).as_str(),
+                known: Self::ALL.map(Self::as_str).join(", "),
+            })
     }
 }
 

@@ -53,17 +53,28 @@ pub(crate) struct Located {
 }
 
 /// Folders in which the official archives and torchvision put the files.
-const USUAL_SUBFOLDERS: [&str; 4] = ["cifar-10-batches-bin", "cifar-100-binary", "raw", "MNIST/raw"];
+const USUAL_SUBFOLDERS: [&str; 4] = [
+    "cifar-10-batches-bin",
+    "cifar-100-binary",
+    "raw",
+    "MNIST/raw",
+];
 
 impl Data {
-    /// Opens the set that `spec` names: a known name (its files below `options.root`), or else a folder, whose format is told by the files in it.
+    /// Opens the set that `spec` names: a known name (its files below `options.root`), or else a folder, whose
+    /// format is told by the files in it.
     ///
-    /// Every file is checked whole: magic numbers, sizes, counts, labels. Sets in memory take their size in bytes; of class folders only the names are read.
+    /// Every file is checked whole: magic numbers, sizes, counts, labels. Sets in memory take their size in
+    /// bytes; of class folders only the names are read.
     ///
     /// # Errors
     /// [`Error`] with the file or option at fault.
     pub fn open(spec: &str, options: &Options) -> Result<Self, Error> {
-        let Located { name, folder, format } = locate(spec, &options.root)?;
+        let Located {
+            name,
+            folder,
+            format,
+        } = locate(spec, &options.root)?;
         let augmentation = match format {
             Format::ClassFolders => return class_folders(spec, &folder, options),
             Format::Digits => Augmentation::DIGITS,
@@ -72,65 +83,123 @@ impl Data {
         };
         let [train, test] = load(&folder, format, name.is_some())?;
         if train.shape != test.shape {
-            return Err(Error::Shapes { path: folder, train: train.shape, test: test.shape });
+            return Err(Error::Shapes {
+                path: folder,
+                train: train.shape,
+                test: test.shape,
+            });
         }
         let augmentation = augmentation.switched(options.augmentation);
         augmentation.check(train.shape)?;
         let channels = train.shape[0];
-        let default = if channels == 3 { Normalization::ImageNet } else { Normalization::Half };
-        let max = if format == Format::Digits { digits::MAX_PIXEL } else { 255 };
+        let default = if channels == 3 {
+            Normalization::ImageNet
+        } else {
+            Normalization::Half
+        };
+        let max = if format == Format::Digits {
+            digits::MAX_PIXEL
+        } else {
+            255
+        };
         let own = || normalize::statistics(&train, max);
-        let tables = normalize::tables(options.normalization.unwrap_or(default), channels, max, Some(own))?;
-        let source = |images| Source::Memory { images, tables: tables.clone(), augmentation };
-        assemble(spec, format.classes(), [source(train), source(test)], options)
+        let tables = normalize::tables(
+            options.normalization.unwrap_or(default),
+            channels,
+            max,
+            Some(own),
+        )?;
+        let source = |images| Source::Memory {
+            images,
+            tables: tables.clone(),
+            augmentation,
+        };
+        assemble(
+            spec,
+            format.classes(),
+            [source(train), source(test)],
+            options,
+        )
     }
 }
 
 /// Finds the set that `spec` names, as [`Data::open`] describes.
 pub(crate) fn locate(spec: &str, root: &Path) -> Result<Located, Error> {
     match spec.parse::<Name>() {
-        Ok(Name::Digits) => Ok(Located { name: Some(Name::Digits), folder: "(embedded in the program)".into(), format: Format::Digits }),
+        Ok(Name::Digits) => Ok(Located {
+            name: Some(Name::Digits),
+            folder: "(embedded in the program)".into(),
+            format: Format::Digits,
+        }),
         Ok(name) => {
             let folder = root.join(name.as_str());
             if !folder.is_dir() {
-                return Err(Error::NotFetched { name: name.as_str(), path: folder });
+                return Err(Error::NotFetched {
+                    name: name.as_str(),
+                    path: folder,
+                });
             }
             let format = Format::of(name);
             // files of another format in a named folder: the named format's loader says what is missing
-            let folder = find(&folder).filter(|(_, found)| *found == format).map_or(folder, |(inner, _)| inner);
-            Ok(Located { name: Some(name), folder, format })
+            let folder = find(&folder)
+                .filter(|(_, found)| *found == format)
+                .map_or(folder, |(inner, _)| inner);
+            Ok(Located {
+                name: Some(name),
+                folder,
+                format,
+            })
         }
         Err(_) if Path::new(spec).is_dir() => {
             let folder = Path::new(spec);
             match find(folder) {
-                Some((folder, format)) => Ok(Located { name: None, folder, format }),
-                None => Err(Error::UnknownFormat { path: folder.to_owned(), found: listing(folder)? }),
+                Some((folder, format)) => Ok(Located {
+                    name: None,
+                    folder,
+                    format,
+                }),
+                None => Err(Error::UnknownFormat {
+                    path: folder.to_owned(),
+                    found: listing(folder)?,
+                }),
             }
         }
-        Err(_) if spec.contains(['/', '\\']) => Err(Error::Missing { path: spec.into(), expected: "a folder with a data set".into() }),
+        Err(_) if spec.contains(['/', '\\']) => Err(Error::Missing {
+            path: spec.into(),
+            expected: "a folder with a data set".into(),
+        }),
         Err(unknown) => Err(unknown),
     }
 }
 
-/// The folder and the format of the set in or below `folder`: one file of a format is enough, so that a missing one is then named.
+/// The folder and the format of the set in or below `folder`: one file of a format is enough, so that a missing
+/// one is then named.
 fn find(folder: &Path) -> Option<(PathBuf, Format)> {
     let inner = USUAL_SUBFOLDERS.iter().map(|sub| folder.join(sub));
-    std::iter::once(folder.to_owned()).chain(inner).find_map(|folder| {
-        let idx = ["train-images", "train-labels", "t10k-images", "t10k-labels"];
-        let has = |file: &str| folder.join(file).is_file();
-        let format = if idx.iter().any(|part| idx::find(&folder, part, "idx3").or_else(|| idx::find(&folder, part, "idx1")).is_some()) {
-            Format::Idx
-        } else if Variant::Cifar10.train_files().iter().any(|f| has(f)) || has(Variant::Cifar10.test_file()) {
-            Format::Cifar(Variant::Cifar10)
-        } else if has("train.bin") || has("test.bin") {
-            Format::Cifar(Variant::Cifar100)
-        } else if folder.join("train").is_dir() {
-            Format::ClassFolders
-        } else {
-            return None;
-        };
-        Some((folder, format))
-    })
+    std::iter::once(folder.to_owned())
+        .chain(inner)
+        .find_map(|folder| {
+            let idx = ["train-images", "train-labels", "t10k-images", "t10k-labels"];
+            let has = |file: &str| folder.join(file).is_file();
+            let format = if idx.iter().any(|part| {
+                idx::find(&folder, part, "idx3")
+                    .or_else(|| idx::find(&folder, part, "idx1"))
+                    .is_some()
+            }) {
+                Format::Idx
+            } else if Variant::Cifar10.train_files().iter().any(|f| has(f))
+                || has(Variant::Cifar10.test_file())
+            {
+                Format::Cifar(Variant::Cifar10)
+            } else if has("train.bin") || has("test.bin") {
+                Format::Cifar(Variant::Cifar100)
+            } else if folder.join("train").is_dir() {
+                Format::ClassFolders
+            } else {
+                return None;
+            };
+            Some((folder, format))
+        })
 }
 
 /// A few names of what is in a folder.
@@ -161,16 +230,28 @@ pub(crate) fn load(folder: &Path, format: Format, official: bool) -> Result<[Ima
             ])
         }
         Format::Digits => digits::load().map(Into::into).map_err(|e| e.at(folder)),
-        Format::Idx => Ok([idx::load(folder, "train", count(60_000))?, idx::load(folder, "t10k", count(10_000))?]),
-        Format::ClassFolders => Err(Error::UnknownFormat { path: folder.to_owned(), found: "class folders".into() }),
+        Format::Idx => Ok([
+            idx::load(folder, "train", count(60_000))?,
+            idx::load(folder, "t10k", count(10_000))?,
+        ]),
+        Format::ClassFolders => Err(Error::UnknownFormat {
+            path: folder.to_owned(),
+            found: "class folders".into(),
+        }),
     }
 }
 
 fn class_folders(name: &str, folder: &Path, options: &Options) -> Result<Data, Error> {
     let pictures = options.pictures;
     if pictures.crop == 0 || pictures.resize < pictures.crop || pictures.resize > 4096 {
-        let problem = format!("a crop of {} out of a shorter side of {}: expected 1 <= crop <= resize <= 4096", pictures.crop, pictures.resize);
-        return Err(Error::Option { option: "pictures", problem });
+        let problem = format!(
+            "a crop of {} out of a shorter side of {}: expected 1 <= crop <= resize <= 4096",
+            pictures.crop, pictures.resize
+        );
+        return Err(Error::Option {
+            option: "pictures",
+            problem,
+        });
     }
     let (train, test) = ClassFolder::scan_parts(folder)?;
     let classes = train.classes.len();
@@ -178,11 +259,22 @@ fn class_folders(name: &str, folder: &Path, options: &Options) -> Result<Data, E
     let tables = normalize::tables(normalization, 3, 255, None::<fn() -> Statistics>)?;
     let crop = options.augmentation.crop.unwrap_or(true);
     let flip = options.augmentation.flip.unwrap_or(true);
-    let source = |folder| Source::Pictures { folder, tables: tables.clone(), options: pictures, crop, flip };
+    let source = |folder| Source::Pictures {
+        folder,
+        tables: tables.clone(),
+        options: pictures,
+        crop,
+        flip,
+    };
     assemble(name, classes, [source(train), source(test)], options)
 }
 
-fn assemble(name: &str, classes: usize, [train, test]: [Source; 2], options: &Options) -> Result<Data, Error> {
+fn assemble(
+    name: &str,
+    classes: usize,
+    [train, test]: [Source; 2],
+    options: &Options,
+) -> Result<Data, Error> {
     let (rest, held_out) = hold_out(train.len(), options.validation, options.seed)?;
     let all: Arc<[u32]> = (0..test.len() as u32).collect();
     let train = Arc::new(train);

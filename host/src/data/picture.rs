@@ -1,4 +1,5 @@
-//! One JPEG or PNG picture to a square network input: decode, crop and resize as torchvision does it (bilinear with antialiasing).
+//! One JPEG or PNG picture to a square network input: decode, crop and resize as torchvision does it (bilinear
+//! with antialiasing).
 
 use super::error::FormatError;
 use super::normalize::Table;
@@ -11,7 +12,8 @@ use std::io::Cursor;
 /// How training pictures are cropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrainCrop {
-    /// A random part of 8 to 100 % of the area with an aspect ratio of 3/4 to 4/3, resized to the crop (the authors' resnet).
+    /// A random part of 8 to 100 % of the area with an aspect ratio of 3/4 to 4/3, resized to the crop (the
+    /// authors' resnet).
     RandomSized,
     /// Shorter side resized, then a random crop (the authors' alexnet).
     Random,
@@ -24,13 +26,18 @@ pub struct PictureOptions {
     pub train: TrainCrop,
     /// Side of the square input in pixels; 224 by default.
     pub crop: u32,
-    /// Length that the shorter side is resized to before a centre or a plain random crop; 256 by default, at least `crop`.
+    /// Length that the shorter side is resized to before a centre or a plain random crop; 256 by default, at
+    /// least `crop`.
     pub resize: u32,
 }
 
 impl Default for PictureOptions {
     fn default() -> Self {
-        Self { train: TrainCrop::RandomSized, crop: 224, resize: 256 }
+        Self {
+            train: TrainCrop::RandomSized,
+            crop: 224,
+            resize: 256,
+        }
     }
 }
 
@@ -55,36 +62,64 @@ const MAX_LONG_SIDE: u32 = 1 << 14;
 /// [`FormatError::Picture`]: neither format, broken, or of more pixels than 2^27 or than so few bytes can hold.
 pub fn decode_picture(bytes: &[u8]) -> Result<RgbImage, FormatError> {
     let broken = |e: image::ImageError| FormatError::Picture(e.to_string());
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| FormatError::Picture(e.to_string()))?;
+    let reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|e| FormatError::Picture(e.to_string()))?;
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     // deflate packs at most 1032 to 1, and a byte may hold 8 one-bit pixels; JPEG stays far below
     if pixels == 0 || pixels > MAX_PIXELS || pixels > (1 << 16) + 8 * 1032 * bytes.len() as u64 {
-        return Err(FormatError::Picture(format!("{width}x{height} pixels in {} bytes", bytes.len())));
+        return Err(FormatError::Picture(format!(
+            "{width}x{height} pixels in {} bytes",
+            bytes.len()
+        )));
     }
     let mut limits = Limits::default();
     limits.max_alloc = Some(8 * MAX_PIXELS);
     decoder.set_limits(limits).map_err(broken)?;
-    Ok(image::DynamicImage::from_decoder(decoder).map_err(broken)?.into_rgb8())
+    Ok(image::DynamicImage::from_decoder(decoder)
+        .map_err(broken)?
+        .into_rgb8())
 }
 
-/// Decodes, transforms and normalises a picture into `out` (3 x crop x crop); `draw` is `None` for evaluation (centre crop).
-pub(crate) fn write(bytes: &[u8], options: PictureOptions, draw: Option<Draw>, tables: &[Table], out: &mut [f32]) -> Result<(), FormatError> {
+/// Decodes, transforms and normalises a picture into `out` (3 x crop x crop); `draw` is `None` for evaluation
+/// (centre crop).
+pub(crate) fn write(
+    bytes: &[u8],
+    options: PictureOptions,
+    draw: Option<Draw>,
+    tables: &[Table],
+    out: &mut [f32],
+) -> Result<(), FormatError> {
     let picture = decode_picture(bytes)?;
     let side = options.crop;
-    let mut rng = draw.map(|d| (d, generator(d.seed, Purpose::Augmentation, d.epoch, d.index.into())));
-    let flip = rng.as_mut().is_some_and(|(draw, rng)| rng.next_u64() >> 63 == 1 && draw.flip);
+    let mut rng = draw.map(|d| {
+        (
+            d,
+            generator(d.seed, Purpose::Augmentation, d.epoch, d.index.into()),
+        )
+    });
+    let flip = rng
+        .as_mut()
+        .is_some_and(|(draw, rng)| rng.next_u64() >> 63 == 1 && draw.flip);
     let cropped = match rng.filter(|(draw, _)| draw.crop) {
         Some((_, mut rng)) if options.train == TrainCrop::RandomSized => {
             let [x, y, width, height] = random_sized(&mut rng, picture.width(), picture.height());
-            resize(&imageops::crop_imm(&picture, x, y, width, height).to_image(), side, side)
+            resize(
+                &imageops::crop_imm(&picture, x, y, width, height).to_image(),
+                side,
+                side,
+            )
         }
         random => {
             let resized = resize_shorter(picture, options.resize)?;
             let (right, down) = (resized.width() - side, resized.height() - side);
             let (x, y) = match random {
-                Some((_, mut rng)) => (below(&mut rng, u64::from(right) + 1) as u32, below(&mut rng, u64::from(down) + 1) as u32),
+                Some((_, mut rng)) => (
+                    below(&mut rng, u64::from(right) + 1) as u32,
+                    below(&mut rng, u64::from(down) + 1) as u32,
+                ),
                 None => (right.div_ceil(2), down.div_ceil(2)),
             };
             imageops::crop_imm(&resized, x, y, side, side).to_image()
@@ -111,10 +146,17 @@ fn resize(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
 fn resize_shorter(picture: RgbImage, length: u32) -> Result<RgbImage, FormatError> {
     let (width, height) = picture.dimensions();
     let scaled = |long: u32, short: u32| u64::from(length) * u64::from(long) / u64::from(short);
-    let (new_width, new_height) =
-        if width < height { (length.into(), scaled(height, width)) } else { (scaled(width, height), length.into()) };
+    let (new_width, new_height) = if width < height {
+        (length.into(), scaled(height, width))
+    } else {
+        (scaled(width, height), length.into())
+    };
     if new_width.max(new_height) > MAX_LONG_SIDE.into() {
-        return Err(FormatError::Dimensions { height: height.into(), width: width.into(), expected: "a less elongated picture" });
+        return Err(FormatError::Dimensions {
+            height: height.into(),
+            width: width.into(),
+            expected: "a less elongated picture",
+        });
     }
     if (width, height) == (new_width as u32, new_height as u32) {
         return Ok(picture);
@@ -122,7 +164,8 @@ fn resize_shorter(picture: RgbImage, length: u32) -> Result<RgbImage, FormatErro
     Ok(resize(&picture, new_width as u32, new_height as u32))
 }
 
-/// x, y, width, height of torchvision's `RandomResizedCrop`: scale 0.08 to 1, ratio 3/4 to 4/3 (log-uniform), ten tries, then the centre.
+/// x, y, width, height of torchvision's `RandomResizedCrop`: scale 0.08 to 1, ratio 3/4 to 4/3 (log-uniform),
+/// ten tries, then the centre.
 fn random_sized(rng: &mut rand_xoshiro::Xoshiro256PlusPlus, width: u32, height: u32) -> [u32; 4] {
     let area = f64::from(width) * f64::from(height);
     let (low, high) = (0.75f64, 4.0f64 / 3.0);
@@ -177,7 +220,10 @@ mod tests {
             let [x, y, w, h] = random_sized(&mut rng, 500, 400);
             assert!(x + w <= 500 && y + h <= 400);
             let (share, ratio) = (f64::from(w * h) / 200_000.0, f64::from(w) / f64::from(h));
-            assert!((0.079..=1.0).contains(&share) && (0.74..1.35).contains(&ratio), "{w}x{h}");
+            assert!(
+                (0.079..=1.0).contains(&share) && (0.74..1.35).contains(&ratio),
+                "{w}x{h}"
+            );
             areas[(share * 10.0).min(9.0) as usize] += 1;
         }
         assert!(areas[1..9].iter().all(|&a| a > 500), "{areas:?}");
@@ -189,7 +235,11 @@ mod tests {
 
     #[test]
     fn evaluation_takes_the_centre() {
-        let options = PictureOptions { train: TrainCrop::Random, crop: 4, resize: 8 };
+        let options = PictureOptions {
+            train: TrainCrop::Random,
+            crop: 4,
+            resize: 8,
+        };
         let bytes = encode(&gradient(16, 8), ImageFormat::Png);
         let mut out = vec![0.0; 48];
         write(&bytes, options, None, &tables(), &mut out).unwrap();
@@ -203,10 +253,20 @@ mod tests {
     fn training_crops_and_flips_by_address() {
         let bytes = encode(&gradient(40, 30), ImageFormat::Jpeg);
         for train in [TrainCrop::RandomSized, TrainCrop::Random] {
-            let options = PictureOptions { train, crop: 8, resize: 10 };
+            let options = PictureOptions {
+                train,
+                crop: 8,
+                resize: 10,
+            };
             let made = |epoch, index, crop, flip| {
                 let mut out = vec![0.0; 192];
-                let draw = Draw { crop, flip, seed: 1, epoch, index };
+                let draw = Draw {
+                    crop,
+                    flip,
+                    seed: 1,
+                    epoch,
+                    index,
+                };
                 write(&bytes, options, Some(draw), &tables(), &mut out).unwrap();
                 out
             };
@@ -215,7 +275,10 @@ mod tests {
             let mut mirrored = 0;
             for index in 0..20 {
                 let (plain, perhaps) = (made(0, index, true, false), made(0, index, true, true));
-                let flipped: Vec<f32> = plain.chunks(8).flat_map(|row| row.iter().rev().copied()).collect();
+                let flipped: Vec<f32> = plain
+                    .chunks(8)
+                    .flat_map(|row| row.iter().rev().copied())
+                    .collect();
                 mirrored += u32::from(perhaps == flipped);
                 assert!(perhaps == plain || perhaps == flipped);
             }
@@ -225,13 +288,33 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_picture_or_too_large() {
-        assert!(matches!(decode_picture(b"GIF89a"), Err(FormatError::Picture(_))));
+        assert!(matches!(
+            decode_picture(b"GIF89a"),
+            Err(FormatError::Picture(_))
+        ));
         assert!(decode_picture(&[]).is_err());
         let png = encode(&gradient(9, 9), ImageFormat::Png);
         assert!(decode_picture(&png[..png.len() / 2]).is_err());
         assert_eq!(decode_picture(&png).unwrap(), gradient(9, 9));
         let long = encode(&RgbImage::new(1, 3000), ImageFormat::Png);
-        let error = write(&long, PictureOptions::default(), None, &tables(), &mut vec![0.0; 3 * 224 * 224]).unwrap_err();
-        assert!(matches!(error, FormatError::Dimensions { height: 3000, width: 1, .. }), "{error}");
+        let error = write(
+            &long,
+            PictureOptions::default(),
+            None,
+            &tables(),
+            &mut vec![0.0; 3 * 224 * 224],
+        )
+        .unwrap_err();
+        assert!(
+            matches!(
+                error,
+                FormatError::Dimensions {
+                    height: 3000,
+                    width: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Every random choice about data, as a pure function of its address.
 //!
-//! The order of an epoch depends on (seed, epoch), the augmentation of an image on (seed, epoch, index of the image in its file order), the
-//! validation split on the seed. So any batch of any epoch can be made alone, which is what an exact resume needs.
+//! The order of an epoch depends on (seed, epoch), the augmentation of an image on (seed, epoch, index of the
+//! image in its file order), the validation split on the seed. So any batch of any epoch can be made alone,
+//! which is what an exact resume needs.
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
@@ -61,7 +62,8 @@ mod tests {
 
     #[test]
     fn order_is_value_stable() {
-        // Worked out apart from this code, from the definitions of SplitMix64 and xoshiro256++. A change here breaks the resume of runs made by earlier versions.
+        // Worked out apart from this code, from the definitions of SplitMix64 and xoshiro256++. A change here
+        // breaks the resume of runs made by earlier versions.
         let order = permutation(&mut generator(7, Purpose::Order, 3, 0), 8);
         assert_eq!(order, [1, 7, 0, 6, 4, 3, 5, 2]);
     }
@@ -74,6 +76,9 @@ mod tests {
             counts[below(&mut rng, 9) as usize] += 1;
         }
         // 10,000 each, standard deviation 94
-        assert!(counts.iter().all(|&c| (9_600..10_400).contains(&c)), "{counts:?}");
+        assert!(
+            counts.iter().all(|&c| (9_600..10_400).contains(&c)),
+            "{counts:?}"
+        );
     }
 }

@@ -12,8 +12,18 @@ use std::sync::Arc;
 /// Where the images of a split are, and how they become network inputs.
 #[derive(Debug)]
 pub(crate) enum Source {
-    Memory { images: Images, tables: Vec<Table>, augmentation: Augmentation },
-    Pictures { folder: ClassFolder, tables: Vec<Table>, options: PictureOptions, crop: bool, flip: bool },
+    Memory {
+        images: Images,
+        tables: Vec<Table>,
+        augmentation: Augmentation,
+    },
+    Pictures {
+        folder: ClassFolder,
+        tables: Vec<Table>,
+        options: PictureOptions,
+        crop: bool,
+        flip: bool,
+    },
 }
 
 impl Source {
@@ -37,7 +47,8 @@ impl Source {
 pub enum Pass {
     /// As they are: no augmentation; pictures: centre crop.
     Evaluate,
-    /// Augmented as the set's options say. The augmentation of an image is a pure function of the seed, the epoch and the image.
+    /// Augmented as the set's options say. The augmentation of an image is a pure function of the seed, the
+    /// epoch and the image.
     Train {
         /// Seed of the run.
         seed: u64,
@@ -112,23 +123,48 @@ impl Split {
         counts
     }
 
-    /// The positions of this split in the order of an epoch: a permutation, drawn without replacement, a pure function of seed and epoch.
+    /// The positions of this split in the order of an epoch: a permutation, drawn without replacement, a pure
+    /// function of seed and epoch.
     #[must_use]
     pub fn epoch_order(&self, seed: u64, epoch: u64) -> Vec<u32> {
-        permutation(&mut generator(seed, Purpose::Order, epoch, 0), self.len() as u32)
+        permutation(
+            &mut generator(seed, Purpose::Order, epoch, 0),
+            self.len() as u32,
+        )
     }
 
-    /// Reads the images at `positions`, normalised, into `images` (`positions.len()` x channels x rows x columns) and their labels into `labels`.
+    /// Reads the images at `positions`, normalised, into `images` (`positions.len()` x channels x rows x
+    /// columns) and their labels into `labels`.
     ///
     /// # Errors
-    /// [`Error::Buffer`] or [`Error::Position`] for arguments that do not fit; for class folders also what reading and decoding can meet.
-    pub fn read(&self, positions: &[u32], pass: Pass, images: &mut [f32], labels: &mut [u32]) -> Result<(), Error> {
-        let buffer = |what, expected, found| if expected == found { Ok(()) } else { Err(Error::Buffer { what, expected, found }) };
+    /// [`Error::Buffer`] or [`Error::Position`] for arguments that do not fit; for class folders also what
+    /// reading and decoding can meet.
+    pub fn read(
+        &self,
+        positions: &[u32],
+        pass: Pass,
+        images: &mut [f32],
+        labels: &mut [u32],
+    ) -> Result<(), Error> {
+        let buffer = |what, expected, found| {
+            if expected == found {
+                Ok(())
+            } else {
+                Err(Error::Buffer {
+                    what,
+                    expected,
+                    found,
+                })
+            }
+        };
         buffer("images", positions.len() * self.image_len(), images.len())?;
         buffer("labels", positions.len(), labels.len())?;
         let targets = images.chunks_exact_mut(self.image_len()).zip(labels);
         for (&position, (image, label)) in positions.iter().zip(targets) {
-            let index = self.index(position as usize).ok_or(Error::Position { position, len: self.len() })?;
+            let index = self.index(position as usize).ok_or(Error::Position {
+                position,
+                len: self.len(),
+            })?;
             *label = self.read_one(index, pass, image)?;
         }
         Ok(())
@@ -136,7 +172,11 @@ impl Split {
 
     fn read_one(&self, index: u32, pass: Pass, out: &mut [f32]) -> Result<u32, Error> {
         match &*self.source {
-            Source::Memory { images, tables, augmentation } => {
+            Source::Memory {
+                images,
+                tables,
+                augmentation,
+            } => {
                 let placement = match pass {
                     Pass::Evaluate => Placement::IDENTITY,
                     Pass::Train { seed, epoch } => augmentation.placement(seed, epoch, index),
@@ -144,10 +184,22 @@ impl Split {
                 images.write(index as usize, placement, tables, out);
                 Ok(images.labels[index as usize].into())
             }
-            &Source::Pictures { ref folder, ref tables, options, crop, flip } => {
+            &Source::Pictures {
+                ref folder,
+                ref tables,
+                options,
+                crop,
+                flip,
+            } => {
                 let draw = match pass {
                     Pass::Evaluate => None,
-                    Pass::Train { seed, epoch } => Some(picture::Draw { crop, flip, seed, epoch, index }),
+                    Pass::Train { seed, epoch } => Some(picture::Draw {
+                        crop,
+                        flip,
+                        seed,
+                        epoch,
+                        index,
+                    }),
                 };
                 let (path, bytes) = folder.read(index)?;
                 picture::write(&bytes, options, draw, tables, out).map_err(|e| e.at(&path))?;
@@ -169,21 +221,33 @@ pub enum Validation {
     Fraction(f64),
 }
 
-/// Parts `0..images` into training and validation indices, both ascending: a uniform choice by seed, not stratified by class.
-pub(crate) fn hold_out(images: usize, validation: Validation, seed: u64) -> Result<(Vec<u32>, Vec<u32>), Error> {
+/// Parts `0..images` into training and validation indices, both ascending: a uniform choice by seed, not
+/// stratified by class.
+pub(crate) fn hold_out(
+    images: usize,
+    validation: Validation,
+    seed: u64,
+) -> Result<(Vec<u32>, Vec<u32>), Error> {
     let (count, asked) = match validation {
         Validation::None => (0, String::new()),
         Validation::Count(count) => (count, format!("{count} images")),
         Validation::Fraction(share) => {
             // a share that is negative or NaN asks for more than there is
-            let count = if (0.0..1.0).contains(&share) { (share * images as f64).round() as usize } else { usize::MAX };
+            let count = if (0.0..1.0).contains(&share) {
+                (share * images as f64).round() as usize
+            } else {
+                usize::MAX
+            };
             (count, format!("the share {share}"))
         }
     };
     if count >= images {
         return Err(Error::Validation { asked, images });
     }
-    let mut held_out = permutation(&mut generator(seed, Purpose::Validation, 0, 0), images as u32);
+    let mut held_out = permutation(
+        &mut generator(seed, Purpose::Validation, 0, 0),
+        images as u32,
+    );
     let mut rest = held_out.split_off(count);
     held_out.sort_unstable();
     rest.sort_unstable();
@@ -202,16 +266,30 @@ mod tests {
         let mut all = [train.clone(), held.clone()].concat();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..1000));
-        assert_eq!(hold_out(1000, Validation::Count(100), 4).unwrap(), (train, held.clone()));
+        assert_eq!(
+            hold_out(1000, Validation::Count(100), 4).unwrap(),
+            (train, held.clone())
+        );
         assert_ne!(hold_out(1000, Validation::Count(100), 5).unwrap().1, held);
         assert!(hold_out(10, Validation::None, 5).unwrap().1.is_empty());
     }
 
     #[test]
     fn impossible_validation_is_refused() {
-        for bad in [Validation::Count(10), Validation::Fraction(1.0), Validation::Fraction(-0.1), Validation::Fraction(f64::NAN), Validation::Fraction(0.99)] {
+        for bad in [
+            Validation::Count(10),
+            Validation::Fraction(1.0),
+            Validation::Fraction(-0.1),
+            Validation::Fraction(f64::NAN),
+            Validation::Fraction(0.99),
+        ] {
             let error = hold_out(10, bad, 0).unwrap_err();
-            assert!(error.to_string().contains("cannot be held out of 10 training images"), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .contains("cannot be held out of 10 training images"),
+                "{error}"
+            );
         }
     }
 }

@@ -15,12 +15,19 @@ const FRUITLESS_TRIES: u32 = 3;
 /// More than any archive here has.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Downloads `url` to `path`. What arrives is kept beside it as `.part`, from which a later call goes on (a `Range` request; a server that does not know
-/// those sends the file again from its start). Nothing is at `path` before the whole file is there with the right digest.
+/// Downloads `url` to `path`. What arrives is kept beside it as `.part`, from which a later call goes on (a
+/// `Range` request; a server that does not know those sends the file again from its start). Nothing is at
+/// `path` before the whole file is there with the right digest.
 ///
 /// # Errors
-/// [`Error::Download`] when the address cannot be reached or answers with an error, [`Error::Digest`] for a file that is another one (it is removed), [`Error::Io`].
-pub fn fetch(url: &str, path: &Path, sha256: &str, progress: &mut dyn FnMut(&Progress)) -> Result<(), Error> {
+/// [`Error::Download`] when the address cannot be reached or answers with an error, [`Error::Digest`] for a
+/// file that is another one (it is removed), [`Error::Io`].
+pub fn fetch(
+    url: &str,
+    path: &Path,
+    sha256: &str,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<(), Error> {
     if path.is_file() && digest::expect(path, sha256).is_ok() {
         return Ok(());
     }
@@ -41,9 +48,16 @@ pub fn fetch(url: &str, path: &Path, sha256: &str, progress: &mut dyn FnMut(&Pro
             Err(Attempt::Disk(error)) => return Err(error),
             Err(Attempt::Failed(problem)) => {
                 // a connection that never came up is not worth more tries
-                fruitless = if length(&part) > before { 0 } else { fruitless + 1 };
+                fruitless = if length(&part) > before {
+                    0
+                } else {
+                    fruitless + 1
+                };
                 if before == 0 && length(&part) == 0 || fruitless == FRUITLESS_TRIES {
-                    return Err(Error::Download { url: url.to_owned(), problem });
+                    return Err(Error::Download {
+                        url: url.to_owned(),
+                        problem,
+                    });
                 }
             }
         }
@@ -77,7 +91,13 @@ fn failed(problem: impl ToString) -> Attempt {
 }
 
 /// One request for everything from byte `offset` on.
-fn attempt(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &mut dyn FnMut(&Progress)) -> Result<(), Attempt> {
+fn attempt(
+    agent: &Agent,
+    url: &str,
+    part: &Path,
+    offset: u64,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<(), Attempt> {
     let mut request = agent.get(url);
     if offset > 0 {
         request = request.header(header::RANGE, format!("bytes={offset}-"));
@@ -88,15 +108,29 @@ fn attempt(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &mut dy
         200 => 0,
         206 | 416 => {
             // the part does not fit the file that is there now
-            fs::remove_file(part).map_err(Error::io(part, "remove the file")).map_err(Attempt::Disk)?;
+            fs::remove_file(part)
+                .map_err(Error::io(part, "remove the file"))
+                .map_err(Attempt::Disk)?;
             return Err(failed("the server cannot go on where the download stopped"));
         }
         status => return Err(failed(format!("HTTP status {status}"))),
     };
-    let file = if offset == 0 { File::create(part) } else { OpenOptions::new().append(true).open(part) };
-    let mut file = file.map_err(Error::io(part, "open the file for writing")).map_err(Attempt::Disk)?;
+    let file = if offset == 0 {
+        File::create(part)
+    } else {
+        OpenOptions::new().append(true).open(part)
+    };
+    let mut file = file
+        .map_err(Error::io(part, "open the file for writing"))
+        .map_err(Attempt::Disk)?;
     let mut body = response.into_body();
-    let mut state = Progress { step: url.to_owned(), done: offset, total: body.content_length().map(|rest| offset.saturating_add(rest)) };
+    let mut state = Progress {
+        step: url.to_owned(),
+        done: offset,
+        total: body
+            .content_length()
+            .map(|rest| offset.saturating_add(rest)),
+    };
     progress(&state);
     let mut reader = body.as_reader();
     let mut piece = vec![0; 1 << 16];
@@ -107,7 +141,9 @@ fn attempt(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &mut dy
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(failed(e)),
         };
-        file.write_all(&piece[..n]).map_err(Error::io(part, "write the file")).map_err(Attempt::Disk)?;
+        file.write_all(&piece[..n])
+            .map_err(Error::io(part, "write the file"))
+            .map_err(Attempt::Disk)?;
         state.done += n as u64;
         progress(&state);
         if state.done > MAX_BYTES {
@@ -115,13 +151,19 @@ fn attempt(agent: &Agent, url: &str, part: &Path, offset: u64, progress: &mut dy
         }
     }
     match state.total {
-        Some(total) if state.done < total => Err(failed(format!("the connection ended after {} of {total} bytes", state.done))),
+        Some(total) if state.done < total => Err(failed(format!(
+            "the connection ended after {} of {total} bytes",
+            state.done
+        ))),
         _ => Ok(()),
     }
 }
 
 fn range_starts_at(response: &Response<Body>, offset: u64) -> bool {
-    let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let range = response
+        .headers()
+        .get(header::CONTENT_RANGE)
+        .and_then(|value| value.to_str().ok());
     offset > 0 && range.is_some_and(|range| range.starts_with(&format!("bytes {offset}-")))
 }
 

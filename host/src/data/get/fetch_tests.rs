@@ -32,8 +32,17 @@ fn serve(content: &[u8], answers: &[Answer]) -> (String, Arc<Mutex<Vec<Option<us
     thread::spawn(move || {
         for answer in answers {
             let (mut stream, _) = listener.accept().unwrap();
-            let lines: Vec<String> = BufReader::new(stream.try_clone().unwrap()).lines().map(|l| l.unwrap().to_lowercase()).take_while(|l| !l.is_empty()).collect();
-            let range = lines.iter().find_map(|l| l.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok());
+            let lines: Vec<String> = BufReader::new(stream.try_clone().unwrap())
+                .lines()
+                .map(|l| l.unwrap().to_lowercase())
+                .take_while(|l| !l.is_empty())
+                .collect();
+            let range = lines.iter().find_map(|l| {
+                l.strip_prefix("range: bytes=")?
+                    .strip_suffix('-')?
+                    .parse()
+                    .ok()
+            });
             log.lock().unwrap().push(range);
             let from = range.unwrap_or(0);
             let (status, start, sent) = match answer {
@@ -77,9 +86,19 @@ fn run(answers: &[Answer], part: &[u8]) -> Case {
     }
     let (url, asked) = serve(&content(), answers);
     let mut last = None;
-    let result = fetch(&url, &folder.path().join("file"), &digest::of_bytes(&content()), &mut |p| last = Some(p.clone()));
+    let result = fetch(
+        &url,
+        &folder.path().join("file"),
+        &digest::of_bytes(&content()),
+        &mut |p| last = Some(p.clone()),
+    );
     let asked = asked.lock().unwrap().clone();
-    Case { folder, result, asked, last }
+    Case {
+        folder,
+        result,
+        asked,
+        last,
+    }
 }
 
 impl Case {
@@ -88,7 +107,9 @@ impl Case {
     }
 
     fn part(&self) -> Option<u64> {
-        fs::metadata(self.folder.path().join("file.part")).ok().map(|m| m.len())
+        fs::metadata(self.folder.path().join("file.part"))
+            .ok()
+            .map(|m| m.len())
     }
 }
 
@@ -103,7 +124,10 @@ fn a_whole_download_reports_progress() {
 
 #[test]
 fn a_cut_connection_is_resumed_where_it_ended() {
-    let case = run(&[Answer::Cut(70_000), Answer::Cut(50_000), Answer::Whole], &[]);
+    let case = run(
+        &[Answer::Cut(70_000), Answer::Cut(50_000), Answer::Whole],
+        &[],
+    );
     case.result.as_ref().unwrap();
     assert_eq!(case.asked, [None, Some(70_000), Some(120_000)]);
     assert_eq!(case.file(), Some(content()));
@@ -127,19 +151,29 @@ fn a_server_without_ranges_sends_it_all_again() {
 #[test]
 fn a_part_that_does_not_fit_is_thrown_away_and_fetched_anew() {
     for (answers, part) in [
-        (vec![Answer::WrongRange, Answer::Whole], content()[..10].to_vec()),
+        (
+            vec![Answer::WrongRange, Answer::Whole],
+            content()[..10].to_vec(),
+        ),
         (vec![Answer::Whole, Answer::Whole], vec![1; 300_000]),
     ] {
         let case = run(&answers, &part);
         case.result.as_ref().unwrap();
-        assert_eq!((case.asked[1], case.file(), case.part()), (None, Some(content()), None));
+        assert_eq!(
+            (case.asked[1], case.file(), case.part()),
+            (None, Some(content()), None)
+        );
     }
 }
 
 #[test]
 fn a_wrong_file_is_refused_and_removed() {
     let case = run(&[Answer::Whole], &[9; 1000]);
-    assert!(matches!(case.result, Err(Error::Digest { .. })), "{:?}", case.result);
+    assert!(
+        matches!(case.result, Err(Error::Digest { .. })),
+        "{:?}",
+        case.result
+    );
     assert_eq!((case.file(), case.part()), (None, None));
 }
 
@@ -147,20 +181,44 @@ fn a_wrong_file_is_refused_and_removed() {
 fn an_error_status_and_a_dead_server_say_so() {
     let case = run(&[Answer::Status(404)], &[]);
     let message = case.result.unwrap_err().to_string();
-    assert!(message.starts_with("http://127.0.0.1") && message.ends_with("HTTP status 404"), "{message}");
+    assert!(
+        message.starts_with("http://127.0.0.1") && message.ends_with("HTTP status 404"),
+        "{message}"
+    );
     // nobody listens: the port was free a moment ago
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let folder = tempfile::tempdir().unwrap();
-    let dead = fetch(&format!("http://127.0.0.1:{port}/x"), &folder.path().join("x"), "", &mut |_| ());
+    let dead = fetch(
+        &format!("http://127.0.0.1:{port}/x"),
+        &folder.path().join("x"),
+        "",
+        &mut |_| (),
+    );
     assert!(matches!(dead, Err(Error::Download { .. })));
 }
 
 #[test]
 fn three_fruitless_tries_keep_the_part() {
-    let case = run(&[Answer::Status(503), Answer::Status(503), Answer::Status(503)], &content()[..1000]);
+    let case = run(
+        &[
+            Answer::Status(503),
+            Answer::Status(503),
+            Answer::Status(503),
+        ],
+        &content()[..1000],
+    );
     assert!(case.result.unwrap_err().to_string().contains("503"));
     assert_eq!(case.asked.len(), 3);
-    assert_eq!(fs::metadata(case.folder.path().join("file.part")).unwrap().len(), 1000);
+    assert_eq!(
+        fs::metadata(case.folder.path().join("file.part"))
+            .unwrap()
+            .len(),
+        1000
+    );
 }
 
 #[test]
@@ -168,5 +226,11 @@ fn a_file_that_is_there_is_not_fetched_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     fs::write(&path, b"abc").unwrap();
-    fetch("http://127.0.0.1:1/", &path, &digest::of_bytes(b"abc"), &mut |_| ()).unwrap();
+    fetch(
+        "http://127.0.0.1:1/",
+        &path,
+        &digest::of_bytes(b"abc"),
+        &mut |_| (),
+    )
+    .unwrap();
 }

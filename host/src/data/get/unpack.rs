@@ -23,7 +23,11 @@ pub(super) enum Size {
 }
 
 /// Unpacks the files of these names (whatever folder of the archive they are in) and sizes to `target`.
-pub(super) fn tar_gz<'a>(archive: &Path, wanted: impl Iterator<Item = (&'a str, Size)>, target: &Path) -> Result<(), Error> {
+pub(super) fn tar_gz<'a>(
+    archive: &Path,
+    wanted: impl Iterator<Item = (&'a str, Size)>,
+    target: &Path,
+) -> Result<(), Error> {
     let mut wanted: Vec<_> = wanted.collect();
     let opened = File::open(archive).map_err(Error::io(archive, "open the file"))?;
     let broken = |e: io::Error| FormatError::Gzip(e.to_string()).at(archive);
@@ -31,14 +35,26 @@ pub(super) fn tar_gz<'a>(archive: &Path, wanted: impl Iterator<Item = (&'a str, 
     for entry in tar.entries().map_err(broken)? {
         let entry = entry.map_err(broken)?;
         let path = entry.path().map_err(broken)?;
-        let Some(at) = path.file_name().and_then(|name| wanted.iter().position(|(w, _)| name == *w)) else { continue };
+        let Some(at) = path
+            .file_name()
+            .and_then(|name| wanted.iter().position(|(w, _)| name == *w))
+        else {
+            continue;
+        };
         let (name, size) = wanted.swap_remove(at);
         let bytes = entry.size();
         match size {
             Size::Exact(expected) if bytes != expected => {
-                return Err(FormatError::Size { expected, found: bytes, why: "as the official file" }.at(&archive.join(name)));
+                return Err(FormatError::Size {
+                    expected,
+                    found: bytes,
+                    why: "as the official file",
+                }
+                .at(&archive.join(name)));
             }
-            Size::AtMost(limit) if bytes > limit => return Err(FormatError::TooLarge { limit }.at(&archive.join(name))),
+            Size::AtMost(limit) if bytes > limit => {
+                return Err(FormatError::TooLarge { limit }.at(&archive.join(name)));
+            }
             _ => (),
         }
         let path = target.join(name);
@@ -46,7 +62,10 @@ pub(super) fn tar_gz<'a>(archive: &Path, wanted: impl Iterator<Item = (&'a str, 
         io::copy(&mut entry.take(bytes), &mut file).map_err(Error::io(&path, "unpack the file"))?;
     }
     match wanted.first() {
-        Some((missing, _)) => Err(Error::Missing { path: archive.join(missing), expected: "this file in the archive".into() }),
+        Some((missing, _)) => Err(Error::Missing {
+            path: archive.join(missing),
+            expected: "this file in the archive".into(),
+        }),
         None => Ok(()),
     }
 }
@@ -60,7 +79,10 @@ mod tests {
 
     fn archive(folder: &Path, files: &[(&str, &[u8])]) -> PathBuf {
         let path = folder.join("a.tar.gz");
-        let mut builder = tar::Builder::new(GzEncoder::new(File::create(&path).unwrap(), Compression::fast()));
+        let mut builder = tar::Builder::new(GzEncoder::new(
+            File::create(&path).unwrap(),
+            Compression::fast(),
+        ));
         for (name, bytes) in files {
             let mut header = tar::Header::new_gnu();
             header.set_size(bytes.len() as u64);
@@ -74,27 +96,54 @@ mod tests {
     #[test]
     fn takes_only_what_is_wanted_from_any_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let path = archive(folder.path(), &[("inner/a.bin", b"aaa"), ("inner/readme", b"no"), ("b.bin", b"bb")]);
+        let path = archive(
+            folder.path(),
+            &[
+                ("inner/a.bin", b"aaa"),
+                ("inner/readme", b"no"),
+                ("b.bin", b"bb"),
+            ],
+        );
         let target = folder.path().join("out");
         fs::create_dir(&target).unwrap();
-        tar_gz(&path, [("a.bin", Size::Exact(3)), ("b.bin", Size::AtMost(2))].into_iter(), &target).unwrap();
+        tar_gz(
+            &path,
+            [("a.bin", Size::Exact(3)), ("b.bin", Size::AtMost(2))].into_iter(),
+            &target,
+        )
+        .unwrap();
         assert_eq!(fs::read(target.join("a.bin")).unwrap(), b"aaa");
         assert_eq!(fs::read_dir(&target).unwrap().count(), 2);
-        let size = tar_gz(&path, [("a.bin", Size::Exact(4))].into_iter(), &target).unwrap_err().to_string();
+        let size = tar_gz(&path, [("a.bin", Size::Exact(4))].into_iter(), &target)
+            .unwrap_err()
+            .to_string();
         assert!(size.contains("truncated: 3 bytes, expected 4"), "{size}");
-        let large = tar_gz(&path, [("a.bin", Size::AtMost(2))].into_iter(), &target).unwrap_err().to_string();
+        let large = tar_gz(&path, [("a.bin", Size::AtMost(2))].into_iter(), &target)
+            .unwrap_err()
+            .to_string();
         assert!(large.contains("larger than the 2 bytes"), "{large}");
-        let missing = tar_gz(&path, [("c.bin", Size::Exact(4))].into_iter(), &target).unwrap_err().to_string();
+        let missing = tar_gz(&path, [("c.bin", Size::Exact(4))].into_iter(), &target)
+            .unwrap_err()
+            .to_string();
         assert!(missing.contains("c.bin: missing"), "{missing}");
     }
 
     #[test]
     fn a_cut_archive_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let noise: Vec<u8> = (0..9000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let noise: Vec<u8> = (0..9000u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
         let path = archive(folder.path(), &[("a.bin", &noise)]);
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        assert!(tar_gz(&path, [("a.bin", Size::AtMost(9000))].into_iter(), folder.path()).is_err());
+        assert!(
+            tar_gz(
+                &path,
+                [("a.bin", Size::AtMost(9000))].into_iter(),
+                folder.path()
+            )
+            .is_err()
+        );
     }
 }
