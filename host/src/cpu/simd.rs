@@ -31,6 +31,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type I: Copy;
     /// The outcome of a comparison, lane by lane.
     type M: Copy;
+    /// Vectors of 8 lanes on the same processor.
+    type Eight: Simd;
+
+    /// The vectors of 8 lanes.
+    fn eight(self) -> Self::Eight;
 
     /// Loads lanes from `p`; any alignment.
     ///
@@ -42,6 +47,16 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writes of `LANES` floats.
     unsafe fn store(self, p: *mut f32, a: Self::F);
+    /// Loads the first `n` lanes from `p`, and zeros into the others.
+    ///
+    /// # Safety
+    /// `n` is at most `LANES`, and `p` is valid for reads of `n` floats.
+    unsafe fn load_first(self, p: *const f32, n: usize) -> Self::F;
+    /// Stores the first `n` lanes to `p`.
+    ///
+    /// # Safety
+    /// `n` is at most `LANES`, and `p` is valid for writes of `n` floats.
+    unsafe fn store_first(self, p: *mut f32, n: usize, a: Self::F);
     /// Loads integer lanes from `p`; any alignment.
     ///
     /// # Safety
@@ -53,6 +68,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `p` is valid for writes of `LANES` integers.
     unsafe fn store_i(self, p: *mut u32, a: Self::I);
 
+    /// Loads `LANES` signed 16-bit integers from `p` into the lanes.
+    ///
+    /// # Safety
+    /// `p` is valid for reads of `LANES` 16-bit integers.
+    unsafe fn load_halves(self, p: *const i16) -> Self::I;
     /// Loads `LANES` bytes from `p` into the lanes of integers.
     ///
     /// # Safety
@@ -135,6 +155,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn high_half(self, a: Self::I) -> Self::I {
         self.sar::<16>(a)
     }
+    /// Product of the low halves plus product of the high halves, all signed 16-bit numbers.
+    fn dot_halves(self, a: Self::I, b: Self::I) -> Self::I;
     /// The signed integer as a float, rounded to nearest even.
     fn to_float(self, a: Self::I) -> Self::F;
     /// The same bits as integers.

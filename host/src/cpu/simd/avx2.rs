@@ -1,5 +1,6 @@
 //! AVX2 with FMA: 8 lanes.
 
+use super::avx512::Avx512;
 use super::{Simd, intrinsics, pointer_intrinsics, shifts, transpose};
 use std::arch::x86_64::*;
 
@@ -14,18 +15,30 @@ impl Avx2 {
     }
 }
 
+impl Avx2 {
+    /// The token, where there is the one of AVX-512.
+    #[inline(always)]
+    pub(super) fn of(_: Avx512) -> Self {
+        Self(())
+    }
+}
+
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
     type F = __m256;
     type I = __m256i;
     type M = __m256;
+    type Eight = Self;
 
     pointer_intrinsics! {
         load(p: *const f32) -> __m256 = _mm256_loadu_ps(p);
         store(p: *mut f32, a: __m256) = _mm256_storeu_ps(p, a);
+        load_first(p: *const f32, n: usize) -> __m256 = _mm256_maskload_ps(p, first(n));
+        store_first(p: *mut f32, n: usize, a: __m256) = _mm256_maskstore_ps(p, first(n), a);
         load_i(p: *const u32) -> __m256i = _mm256_loadu_si256(p.cast());
         store_i(p: *mut u32, a: __m256i) = _mm256_storeu_si256(p.cast(), a);
+        load_halves(p: *const i16) -> __m256i = _mm256_cvtepi16_epi32(_mm_loadu_si128(p.cast()));
         load_bytes(p: *const u8) -> __m256i = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()));
         store_bytes(p: *mut u8, a: __m256i) = _mm_storel_epi64(p.cast(), lowest_bytes(a));
     }
@@ -54,9 +67,15 @@ impl Simd for Avx2 {
         xor_i(a: __m256i, b: __m256i) -> __m256i = _mm256_xor_si256(a, b);
         eq_i(a: __m256i, b: __m256i) -> __m256 = _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b));
         gt_i(a: __m256i, b: __m256i) -> __m256 = _mm256_castsi256_ps(_mm256_cmpgt_epi32(a, b));
+        dot_halves(a: __m256i, b: __m256i) -> __m256i = _mm256_madd_epi16(a, b);
         to_float(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
         bits(a: __m256) -> __m256i = _mm256_castps_si256(a);
         from_bits(a: __m256i) -> __m256 = _mm256_castsi256_ps(a);
+    }
+
+    #[inline(always)]
+    fn eight(self) -> Self {
+        self
     }
 
     shifts! { __m256i; shl = _mm256_sll_epi32; shr = _mm256_srl_epi32; sar = _mm256_sra_epi32; }
@@ -96,4 +115,11 @@ fn lowest_bytes(a: __m256i) -> __m128i {
         _mm256_castsi256_si128(bytes),
         _mm256_extracti128_si256::<1>(bytes),
     )
+}
+
+/// All bits of the first `n` lanes.
+#[target_feature(enable = "avx2")]
+fn first(n: usize) -> __m256i {
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes)
 }

@@ -1,9 +1,10 @@
 //! AVX-512: 16 lanes.
 
+use super::avx2::Avx2;
 use super::{Simd, intrinsics, pointer_intrinsics, shifts, transpose};
 use std::arch::x86_64::*;
 
-/// Proof that the processor has AVX-512 F, BW, DQ and VL.
+/// Proof that the processor has AVX-512 F, BW, DQ and VL, AVX2 and FMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Avx512(());
 
@@ -14,6 +15,7 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma"))
         .then_some(Self(()))
     }
@@ -25,12 +27,16 @@ impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
     type M = __mmask16;
+    type Eight = Avx2;
 
     pointer_intrinsics! {
         load(p: *const f32) -> __m512 = _mm512_loadu_ps(p);
         store(p: *mut f32, a: __m512) = _mm512_storeu_ps(p, a);
+        load_first(p: *const f32, n: usize) -> __m512 = _mm512_maskz_loadu_ps(first(n), p);
+        store_first(p: *mut f32, n: usize, a: __m512) = _mm512_mask_storeu_ps(p, first(n), a);
         load_i(p: *const u32) -> __m512i = _mm512_loadu_si512(p.cast());
         store_i(p: *mut u32, a: __m512i) = _mm512_storeu_si512(p.cast(), a);
+        load_halves(p: *const i16) -> __m512i = _mm512_cvtepi16_epi32(_mm256_loadu_si256(p.cast()));
         load_bytes(p: *const u8) -> __m512i = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
         store_bytes(p: *mut u8, a: __m512i) = _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(a));
     }
@@ -58,9 +64,15 @@ impl Simd for Avx512 {
         xor_i(a: __m512i, b: __m512i) -> __m512i = _mm512_xor_si512(a, b);
         eq_i(a: __m512i, b: __m512i) -> __mmask16 = _mm512_cmpeq_epi32_mask(a, b);
         gt_i(a: __m512i, b: __m512i) -> __mmask16 = _mm512_cmpgt_epi32_mask(a, b);
+        dot_halves(a: __m512i, b: __m512i) -> __m512i = _mm512_madd_epi16(a, b);
         to_float(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
         bits(a: __m512) -> __m512i = _mm512_castps_si512(a);
         from_bits(a: __m512i) -> __m512 = _mm512_castsi512_ps(a);
+    }
+
+    #[inline(always)]
+    fn eight(self) -> Avx2 {
+        Avx2::of(self)
     }
 
     shifts! { __m512i; shl = _mm512_sll_epi32; shr = _mm512_srl_epi32; sar = _mm512_sra_epi32; }
@@ -87,4 +99,10 @@ impl Simd for Avx512 {
         // SAFETY: the caller's promise; `self` exists, so the processor has the instructions.
         unsafe { transpose::avx512(source, source_stride, target, target_stride) }
     }
+}
+
+/// The first `n` lanes.
+#[inline(always)]
+fn first(n: usize) -> __mmask16 {
+    ((1u32 << n) - 1) as __mmask16
 }

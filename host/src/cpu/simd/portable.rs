@@ -28,6 +28,7 @@ impl Simd for Portable {
     type F = F;
     type I = I;
     type M = M;
+    type Eight = Self;
 
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> F {
@@ -40,6 +41,18 @@ impl Simd for Portable {
         unsafe { p.cast::<F>().write_unaligned(a) }
     }
     #[inline(always)]
+    unsafe fn load_first(self, p: *const f32, n: usize) -> F {
+        // SAFETY: the caller's promise.
+        from_fn(|j| if j < n { unsafe { *p.add(j) } } else { 0.0 })
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, n: usize, a: F) {
+        for (j, lane) in a.into_iter().enumerate().take(n) {
+            // SAFETY: the caller's promise.
+            unsafe { *p.add(j) = lane };
+        }
+    }
+    #[inline(always)]
     unsafe fn load_i(self, p: *const u32) -> I {
         // SAFETY: the caller's promise; the read may be unaligned.
         unsafe { p.cast::<I>().read_unaligned() }
@@ -48,6 +61,11 @@ impl Simd for Portable {
     unsafe fn store_i(self, p: *mut u32, a: I) {
         // SAFETY: the caller's promise; the write may be unaligned.
         unsafe { p.cast::<I>().write_unaligned(a) }
+    }
+    #[inline(always)]
+    unsafe fn load_halves(self, p: *const i16) -> I {
+        // SAFETY: the caller's promise; the read may be unaligned.
+        unsafe { p.cast::<[i16; LANES]>().read_unaligned() }.map(|half| i32::from(half) as u32)
     }
     #[inline(always)]
     unsafe fn load_bytes(self, p: *const u8) -> I {
@@ -66,6 +84,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn splat_i(self, x: u32) -> I {
         [x; LANES]
+    }
+
+    #[inline(always)]
+    fn eight(self) -> Self {
+        self
     }
 
     lanes! {
@@ -90,6 +113,11 @@ impl Simd for Portable {
         xor_i(a: I, b: I) -> I = |j| a[j] ^ b[j];
         eq_i(a: I, b: I) -> M = |j| a[j] == b[j];
         gt_i(a: I, b: I) -> M = |j| a[j] as i32 > b[j] as i32;
+        dot_halves(a: I, b: I) -> I = |j| {
+            let half = |word: u32, shift: u32| i32::from((word >> shift) as i16);
+            let product = |shift| half(a[j], shift) * half(b[j], shift);
+            product(0).wrapping_add(product(16)) as u32
+        };
         to_float(a: I) -> F = |j| a[j] as i32 as f32;
         bits(a: F) -> I = |j| a[j].to_bits();
         from_bits(a: I) -> F = |j| f32::from_bits(a[j]);

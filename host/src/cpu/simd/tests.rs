@@ -46,6 +46,7 @@ impl Kernel for Operations<'_> {
                 s.rotl::<7, 25>(i),
                 s.low_half(i),
                 s.high_half(i),
+                s.dot_halves(i, j),
                 s.bits(s.to_float(i)),
                 s.bits(s.from_bits(i)),
                 s.bits(s.splat(3.5)),
@@ -60,6 +61,11 @@ impl Kernel for Operations<'_> {
         }
         out
     }
+}
+
+fn dot(a: u32, b: u32) -> u32 {
+    let half = |word: u32, shift: u32| i64::from((word >> shift) as i16);
+    (half(a, 0) * half(b, 0) + half(a, 16) * half(b, 16)) as u32
 }
 
 /// What the operations mean, lane by lane.
@@ -88,6 +94,7 @@ fn expected(a: f32, b: f32) -> Vec<u32> {
         i.rotate_left(7),
         i32::from(i as u16 as i16) as u32,
         i32::from((i >> 16) as i16) as u32,
+        dot(i, j),
         (i as i32 as f32).to_bits(),
         i,
         3.5f32.to_bits(),
@@ -183,5 +190,74 @@ fn bytes_are_widened_and_cut() {
             "{}",
             isa.name()
         );
+    }
+}
+
+struct Parts<'a>(&'a [f32; 16], &'a mut [f32; 16], usize);
+
+impl Kernel for Parts<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let n = self.2.min(S::LANES);
+        // SAFETY: at most 16 lanes.
+        unsafe {
+            let whole = s.add(s.load_first(self.0.as_ptr(), n), s.splat(1.0));
+            s.store(self.1.as_mut_ptr(), whole);
+            s.store_first(self.1.as_mut_ptr(), n / 2, s.splat(7.0));
+        }
+    }
+}
+
+#[test]
+fn parts_of_vectors_leave_the_rest_alone() {
+    let source: [f32; 16] = std::array::from_fn(|j| j as f32 + 1.0);
+    for isa in Isa::available() {
+        let lanes = if isa.name() == "avx512" { 16 } else { 8 };
+        for n in 0..=lanes {
+            let mut target = [3.0; 16];
+            isa.run(Parts(&source, &mut target, n));
+            for (j, &got) in target.iter().enumerate() {
+                let loaded = if j < n { source[j] } else { 0.0 };
+                let want = if j < n / 2 { 7.0 } else { loaded + 1.0 };
+                assert_eq!(
+                    got,
+                    if j < lanes { want } else { 3.0 },
+                    "{} {n} {j}",
+                    isa.name()
+                );
+            }
+        }
+    }
+}
+
+struct Halves<'a>(&'a [i16; 17], &'a mut [u32; 16]);
+
+impl Kernel for Halves<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for lane in (0..16).step_by(S::LANES) {
+            // SAFETY: LANES divides 16, and one place more is left.
+            unsafe {
+                let halves = s.load_halves(self.0.as_ptr().add(1 + lane));
+                s.store_i(self.1.as_mut_ptr().add(lane), halves);
+            }
+        }
+        assert_eq!(S::Eight::LANES, 8);
+        let eight = s.eight();
+        // SAFETY: 16 places.
+        unsafe { eight.store_i(self.1.as_mut_ptr(), eight.load_i(self.1.as_ptr())) };
+    }
+}
+
+#[test]
+fn halves_keep_their_sign() {
+    let source: [i16; 17] = std::array::from_fn(|j| (j as i16 - 8) * 4000);
+    for isa in Isa::available() {
+        let mut target = [0; 16];
+        isa.run(Halves(&source, &mut target));
+        let want: [u32; 16] = std::array::from_fn(|j| i32::from(source[j + 1]) as u32);
+        assert_eq!(target, want, "{}", isa.name());
     }
 }
