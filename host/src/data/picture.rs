@@ -120,7 +120,7 @@ pub(crate) fn write(
                     below(&mut rng, u64::from(right) + 1) as u32,
                     below(&mut rng, u64::from(down) + 1) as u32,
                 ),
-                None => (right.div_ceil(2), down.div_ceil(2)),
+                None => (half_to_even(right), half_to_even(down)),
             };
             imageops::crop_imm(&resized, x, y, side, side).to_image()
         }
@@ -137,6 +137,12 @@ pub(crate) fn write(
         }
     }
     Ok(())
+}
+
+/// Half of `n`, rounded to the even neighbour as Python's `round` does: the offset of torchvision's centre crop.
+fn half_to_even(n: u32) -> u32 {
+    let half = n / 2;
+    half + (n & half & 1)
 }
 
 fn resize(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
@@ -231,6 +237,15 @@ mod tests {
             let [x, y, w, h] = random_sized(&mut rng, width, height);
             assert!(w >= 1 && h >= 1 && x + w <= width && y + h <= height);
         }
+    }
+
+    #[test]
+    fn halves_are_rounded_as_python_does() {
+        // [round(n / 2) for n in range(9)]
+        assert_eq!(
+            std::array::from_fn(|n| half_to_even(n as u32)),
+            [0, 0, 1, 2, 2, 2, 3, 4, 4]
+        );
     }
 
     #[test]
