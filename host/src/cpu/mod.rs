@@ -15,6 +15,8 @@ mod lanewise;
 pub mod layout;
 pub mod linear;
 pub mod loss;
+pub mod network;
+pub mod objective;
 mod outer;
 mod packing;
 mod panel;

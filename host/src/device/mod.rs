@@ -1,8 +1,8 @@
 //! A network on a device: its parameters, running statistics and optimizer memory, and the passes over batches.
 
-mod portable;
+mod local;
 
-pub use portable::Portable;
+pub use local::Local;
 
 use crate::net::NetPlan;
 use smoothout::backend::Draw;
