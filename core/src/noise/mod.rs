@@ -147,6 +147,11 @@ impl Noise {
         self.strength
     }
 
+    /// Whether its sign is turned: the second of an antithetic pair.
+    pub const fn is_negative(&self) -> bool {
+        self.negative
+    }
+
     /// Whether the scale depends on the clean weights of the filter.
     pub const fn adapts(&self) -> bool {
         matches!(self.scaling, Scaling::PerFilter)

@@ -13,12 +13,10 @@ mod units;
 
 use super::shared::Shared;
 use super::simd::Isa;
-use filters::{CONSTANT, PER_FILTER, PER_SINGLE, PER_WEIGHT, Strength, Task};
+use filters::{CONSTANT, PER_FILTER, PER_SINGLE, PER_WEIGHT, Task, Tensor};
 use rayon::prelude::*;
 use smoothout::noise::{Distribution, Key, Noise, Scaling};
 use units::{Dropout, Gaussian, Uniform, Units};
-
-pub(super) use buffer::Generators;
 
 /// Weights that a task should have at least; a multiple of the contract's block.
 const TASK: usize = 32 * 1024;
@@ -30,6 +28,12 @@ pub struct Filters {
     pub rows: usize,
     /// Weights of a row; 1 for a one-dimensional tensor.
     pub row_len: usize,
+}
+
+impl Filters {
+    fn fit(self, stride: usize, len: usize) -> bool {
+        stride >= self.row_len && (self.rows == 0 || len >= (self.rows - 1) * stride + self.row_len)
+    }
 }
 
 /// `shadow = clean + θ`. Rows of the shadow start `stride` floats apart; what lies between them is left alone.
@@ -45,10 +49,19 @@ pub fn perturb(
     shadow: &mut [f32],
     stride: usize,
 ) {
+    assert!(filters.fit(stride, shadow.len()));
     assert_eq!(clean.len(), filters.rows * filters.row_len);
-    let target = check(filters, shadow, stride);
-    let source = Rows { start: clean.as_ptr(), stride: filters.row_len };
-    run(isa, noise, key, filters, source, target);
+    let shadow = Shared::new(shadow);
+    run(
+        isa,
+        noise,
+        Tensor::new(
+            key,
+            filters,
+            (clean.as_ptr(), filters.row_len),
+            (shadow, stride),
+        ),
+    );
 }
 
 /// `shadow += θ`, with θ made from what the shadow holds: training without de-noising, whose noise adds up.
@@ -63,72 +76,61 @@ pub fn perturb_again(
     shadow: &mut [f32],
     stride: usize,
 ) {
-    let target = check(filters, shadow, stride);
-    let source = Rows { start: target.start.at(0).cast_const(), stride };
-    run(isa, noise, key, filters, source, target);
+    assert!(filters.fit(stride, shadow.len()));
+    let shadow = Shared::new(shadow);
+    let source = shadow.at(0).cast_const();
+    run(
+        isa,
+        noise,
+        Tensor::new(key, filters, (source, stride), (shadow, stride)),
+    );
 }
 
-/// Where rows start, and how far they lie apart.
-#[derive(Clone, Copy)]
-struct Rows<P> {
-    start: P,
-    stride: usize,
-}
-
-// SAFETY: tasks read through the pointer only rows that no other task writes.
-unsafe impl Sync for Rows<*const f32> {}
-
-fn check(filters: Filters, shadow: &mut [f32], stride: usize) -> Rows<Shared<'_, f32>> {
-    let Filters { rows, row_len } = filters;
-    assert!(stride >= row_len && (rows == 0 || shadow.len() >= (rows - 1) * stride + row_len));
-    Rows { start: Shared::new(shadow), stride }
-}
-
-fn run(
-    isa: Isa,
-    noise: &Noise,
-    key: Key,
-    filters: Filters,
-    source: Rows<*const f32>,
-    target: Rows<Shared<'_, f32>>,
-) {
+fn run(isa: Isa, noise: &Noise, tensor: Tensor<'_>) {
     match noise.distribution() {
-        Distribution::Uniform => run_units(isa, Uniform, noise, key, filters, source, target),
-        Distribution::Gaussian => run_units(isa, Gaussian, noise, key, filters, source, target),
+        Distribution::Uniform => run_units(isa, Uniform, noise, tensor),
+        Distribution::Gaussian => run_units(isa, Gaussian, noise, tensor),
         Distribution::Dropout => {
-            let units = Dropout { threshold: noise.threshold() };
-            run_units(isa, units, noise, key, filters, source, target);
+            let threshold = noise.threshold();
+            run_units(isa, Dropout { threshold }, noise, tensor);
         }
     }
 }
 
-fn run_units<U: Units>(
-    isa: Isa,
-    units: U,
-    noise: &Noise,
-    key: Key,
-    filters: Filters,
-    source: Rows<*const f32>,
-    target: Rows<Shared<'_, f32>>,
-) {
-    let Filters { rows, row_len } = filters;
-    let total = rows * row_len;
-    if total == 0 {
-        return;
+fn run_units<U: Units>(isa: Isa, units: U, noise: &Noise, tensor: Tensor<'_>) {
+    let single = tensor.row_len == 1;
+    match noise.scaling() {
+        Scaling::Constant => run_rows::<U, CONSTANT>(isa, units, noise, tensor.flat()),
+        // Dropout is in proportion to the weight as it is.
+        Scaling::PerWeight if noise.distribution() == Distribution::Dropout => {
+            run_rows::<U, CONSTANT>(isa, units, noise, tensor.flat());
+        }
+        Scaling::PerWeight => run_rows::<U, PER_WEIGHT>(isa, units, noise, tensor.flat()),
+        Scaling::PerFilter if single => run_rows::<U, PER_SINGLE>(isa, units, noise, tensor.flat()),
+        Scaling::PerFilter => run_rows::<U, PER_FILTER>(isa, units, noise, tensor),
     }
-    let contiguous = source.stride == row_len && target.stride == row_len;
-    let single = row_len == 1;
-    let per_filter = noise.scaling() == Scaling::PerFilter;
-    // Where rows mean nothing, or are all alike single weights, a tensor is cut like one long row.
-    let flat = contiguous && (single || !per_filter);
-    let row_len = if flat { TASK } else { row_len };
-    let rows_per_task = (TASK / row_len).max(1);
-    let strength = Strength { scale: noise.scale(key, 0, &[]), filter: noise.strength(), negative: noise.is_negative() };
-    (0..total.div_ceil(row_len).div_ceil(rows_per_task)).into_par_iter().for_each(|task| {
-        let first = task * rows_per_task;
-        let rows = first..total.div_ceil(row_len).min(first + rows_per_task);
-        let (source, target) = (&source, &target);
-        let source = |row: usize| source.start.wrapping_add(row * if flat { TASK } else { source.stride });
-        todo!()
-    });
+}
+
+fn run_rows<U: Units, const SCALING: u8>(isa: Isa, units: U, noise: &Noise, tensor: Tensor<'_>) {
+    let rows = tensor.total.div_ceil(tensor.row_len.max(1));
+    let per_task = (TASK / tensor.row_len.max(1)).max(1);
+    let strength = if noise.is_negative() {
+        -noise.strength()
+    } else {
+        noise.strength()
+    };
+    // Of a single filter the scale is its own; of all others this is it.
+    let scale = noise.scale(tensor.key, 0, &[]);
+    (0..rows.div_ceil(per_task))
+        .into_par_iter()
+        .for_each(|task| {
+            let rows = task * per_task..rows.min((task + 1) * per_task);
+            isa.run(Task::<U, SCALING> {
+                units,
+                tensor,
+                rows,
+                scale,
+                strength,
+            });
+        });
 }
