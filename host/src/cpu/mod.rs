@@ -17,6 +17,7 @@ pub mod linear;
 pub mod loss;
 pub mod network;
 pub mod objective;
+pub mod noise;
 mod outer;
 mod packing;
 mod panel;
