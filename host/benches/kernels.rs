@@ -21,7 +21,14 @@ enum Layer {
     Linear(usize, usize),
 }
 
-const fn square(ins: usize, size: usize, outs: usize, kernel: usize, stride: usize, pad: usize) -> Layer {
+const fn square(
+    ins: usize,
+    size: usize,
+    outs: usize,
+    kernel: usize,
+    stride: usize,
+    pad: usize,
+) -> Layer {
     Layer::Conv(ConvShape {
         in_channels: ins,
         input: [size; 2],
@@ -78,7 +85,10 @@ fn best(mut run: impl FnMut()) -> f64 {
 }
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .collect();
     let isa = Isa::detect();
     let mut peak = Peak { isa, flops: 0.0 };
     for (name, images, layer) in LAYERS {
@@ -124,10 +134,23 @@ fn conv(isa: Isa, images: usize, shape: ConvShape) -> Times {
     let input = best(|| conv.input_gradient(isa, &y, &weights, &mut dx, false, &mut w));
     let (mut dw, mut db) = (filled(weights.len()), filled(bias.len()));
     let weight = best(|| {
-        conv.weight_gradient(isa, &x, &y, &mut dw, Some(&mut db), Deliver::OVERWRITE, &mut w);
+        conv.weight_gradient(
+            isa,
+            &x,
+            &y,
+            &mut dw,
+            Some(&mut db),
+            Deliver::OVERWRITE,
+            &mut w,
+        );
     });
     let macs = images * height * width * shape.weights();
-    [("forward", forward), ("input_gradient", input), ("weight_gradient", weight)].map(|t| (t, macs))
+    [
+        ("forward", forward),
+        ("input_gradient", input),
+        ("weight_gradient", weight),
+    ]
+    .map(|t| (t, macs))
 }
 
 fn linear(isa: Isa, images: usize, inputs: usize, outputs: usize) -> Times {
@@ -141,10 +164,23 @@ fn linear(isa: Isa, images: usize, inputs: usize, outputs: usize) -> Times {
     let input = best(|| layer.input_gradient(isa, &y, &weights, &mut dx, false));
     let (mut dw, mut db) = (filled(weights.len()), filled(bias.len()));
     let weight = best(|| {
-        layer.weight_gradient(isa, &x, &y, &mut dw, Some(&mut db), Deliver::OVERWRITE, &mut w);
+        layer.weight_gradient(
+            isa,
+            &x,
+            &y,
+            &mut dw,
+            Some(&mut db),
+            Deliver::OVERWRITE,
+            &mut w,
+        );
     });
     let macs = images * inputs * outputs;
-    [("forward", forward), ("input_gradient", input), ("weight_gradient", weight)].map(|t| (t, macs))
+    [
+        ("forward", forward),
+        ("input_gradient", input),
+        ("weight_gradient", weight),
+    ]
+    .map(|t| (t, macs))
 }
 
 /// The most that fused multiply-adds on registers reach.
