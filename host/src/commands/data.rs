@@ -1,5 +1,7 @@
 use super::CommandError;
+use crate::data::{self, Name};
 use crate::progress::Progress;
+use crate::train::TrainError;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -30,7 +32,33 @@ enum Action {
 
 impl DataCommand {
     pub(super) fn run(self, progress: &mut Progress) -> Result<(), CommandError> {
-        let _ = (progress, self.action, self.data_root);
-        Err(CommandError::Request("not yet".into()))
+        let root = self.data_root.unwrap_or_else(data::default_root);
+        let name = match self.action {
+            Action::Get { name } => {
+                let set: Name = name.parse().map_err(TrainError::Data)?;
+                let mut file = String::new();
+                data::get::get(set, &root, &mut |state| told(progress, &mut file, state))
+                    .map_err(TrainError::Data)?;
+                name
+            }
+            Action::Check { name } => name,
+        };
+        let report = data::check(&name, &root).map_err(TrainError::Data)?;
+        let text = report.to_string();
+        progress.result("data", &text, &text)?;
+        if report.is_ok() {
+            Ok(())
+        } else {
+            Err(CommandError::Failed(format!("{name} is not as it should be")))
+        }
     }
+}
+
+/// Shows one step of fetching after the other.
+fn told(progress: &mut Progress, step: &mut String, state: &data::get::Progress) {
+    if *step != state.step {
+        step.clone_from(&state.step);
+        progress.start(step, state.total.unwrap_or(0), state.done);
+    }
+    progress.update(state.done, &[]);
 }

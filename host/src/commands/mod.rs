@@ -70,6 +70,9 @@ pub enum CommandError {
     /// What was asked for cannot be.
     #[error("{0}")]
     Request(String),
+    /// What was asked for was done, and the answer is no.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl Program {

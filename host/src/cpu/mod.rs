@@ -10,6 +10,7 @@ pub mod batch_norm;
 pub mod conv;
 mod correlation;
 pub mod deliver;
+pub mod dropout;
 pub mod elementwise;
 mod lanewise;
 pub mod layout;

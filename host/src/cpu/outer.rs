@@ -6,8 +6,9 @@
 //! chain of additions is long.
 
 use super::layout::IMAGES;
-use super::partition::piece;
+use super::partition::{part, piece};
 use super::simd::{Isa, Kernel, Simd};
+use std::ops::Range;
 
 /// Some rows of pixels of the output's gradient, times the points under them.
 pub(super) struct Outer<'a> {
@@ -81,8 +82,10 @@ impl Outer<'_> {
             if let Some(sums) = self.bias_sums {
                 self.bias::<S, M>(s, first, half, sums.add(first * IMAGES + half));
             }
-            for i in 0..self.taps.len().div_ceil(most) {
+            let tiles = self.taps.len().div_ceil(most);
+            for i in 0..tiles {
                 let tile = piece(self.taps.len(), most, i);
+                self.prefetch::<S, M>(s, first, part(self.height * self.width, tiles, i));
                 match tile.len() {
                     1 => self.tile::<S, M, 1>(s, first, tile.start, half),
                     2 if most >= 2 => self.tile::<S, M, 2>(s, first, tile.start, half),
@@ -92,6 +95,21 @@ impl Outer<'_> {
                     6 if most >= 6 => self.tile::<S, M, 6>(s, first, tile.start, half),
                     _ => unreachable!("a tile has at most {most} taps"),
                 }
+            }
+        }
+    }
+
+    /// Asks for some pixels of the channels that come next: the next ones, or the first ones of the
+    /// rows below. They are far away and too many streams for the processor to foresee.
+    #[inline(always)]
+    fn prefetch<S: Simd, const M: usize>(&self, s: S, first: usize, pixels: Range<usize>) {
+        let below = first + M == self.channels;
+        let next = if below { 0 } else { first + M };
+        let lower = if below { self.height * self.width } else { 0 };
+        for m in 0..M {
+            let channel = (next + m) * self.gradient_channel;
+            for pixel in pixels.clone() {
+                s.prefetch(self.gradient.wrapping_add(channel + (lower + pixel) * IMAGES));
             }
         }
     }

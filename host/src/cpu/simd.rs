@@ -84,6 +84,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `p` is valid for writes of `LANES` bytes.
     unsafe fn store_bytes(self, p: *mut u8, a: Self::I);
 
+    /// Asks for the cache line of `p`, which need not be valid, to be brought into the L2 cache.
+    #[inline(always)]
+    fn prefetch(self, _p: *const f32) {}
+
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F;
     /// All lanes `x`.

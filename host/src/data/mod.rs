@@ -7,7 +7,7 @@
 
 mod augment;
 mod batches;
-mod check;
+pub mod check;
 pub mod cifar;
 mod digest;
 pub mod digits;

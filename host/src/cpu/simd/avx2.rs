@@ -43,6 +43,12 @@ impl Simd for Avx2 {
         store_bytes(p: *mut u8, a: __m256i) = _mm_storel_epi64(p.cast(), lowest_bytes(a));
     }
 
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        // SAFETY: every x86-64 processor has the instruction, and it never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
+    }
+
     intrinsics! {
         splat(x: f32) -> __m256 = _mm256_set1_ps(x);
         splat_i(x: u32) -> __m256i = _mm256_set1_epi32(x as i32);

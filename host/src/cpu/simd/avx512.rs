@@ -41,6 +41,12 @@ impl Simd for Avx512 {
         store_bytes(p: *mut u8, a: __m512i) = _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(a));
     }
 
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        // SAFETY: every x86-64 processor has the instruction, and it never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
+    }
+
     intrinsics! {
         splat(x: f32) -> __m512 = _mm512_set1_ps(x);
         splat_i(x: u32) -> __m512i = _mm512_set1_epi32(x as i32);
