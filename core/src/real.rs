@@ -1,6 +1,6 @@
 //! The numbers that portable kernels work on: f32, which is the product, and f64, which is its reference.
 
-use core::ops::{Add, Div, Mul, Neg, Sub};
+use core::ops::{Add, Div, Mul, Neg, Range, Sub};
 
 mod sealed {
     pub trait Sealed {}
@@ -76,6 +76,19 @@ macro_rules! real {
 
 real!(f32, libm::sqrtf, libm::expf, libm::logf);
 real!(f64, libm::sqrt, libm::exp, libm::log);
+
+/// Terms that are added one after the other; longer sums are sums of such runs, which keeps rounding errors small.
+pub(crate) const RUN: usize = 64;
+
+/// Sum of `term` over `indices`, in runs.
+pub(crate) fn sum<T: Real>(indices: Range<usize>, term: impl Fn(usize) -> T) -> T {
+    let mut total = T::ZERO;
+    for start in indices.clone().step_by(RUN) {
+        let run = start..(start + RUN).min(indices.end);
+        total = total + run.fold(T::ZERO, |sum, i| sum + term(i));
+    }
+    total
+}
 
 /// Sum of products in 8 partial sums, which keeps rounding errors small and lets compilers use vectors.
 pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {

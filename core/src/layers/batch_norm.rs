@@ -1,5 +1,5 @@
 use super::Problem;
-use crate::real::Real;
+use crate::real::{Real, sum};
 use crate::shape::Shape;
 
 /// Batch normalisation: y = (x - mean) / sqrt(var + eps) * scale + shift, for each channel (Ioffe and Szegedy, 2015).
@@ -39,19 +39,12 @@ impl BatchNorm {
     }
 }
 
-/// Sum of `value` over all pixels of channel `c`, image by image; sums of images keep the chains short.
+/// Sum of `value` over all pixels of channel `c`, image by image.
 fn channel_sum<T: Real>(shape: Shape, batch: usize, c: usize, value: impl Fn(usize) -> T) -> T {
-    let mut total = T::ZERO;
-    for n in 0..batch {
+    sum(0..batch, |n| {
         let start = (n * shape.channels + c) * shape.pixels();
-        let mut image = T::ZERO;
-        for row in 0..shape.height {
-            let start = start + row * shape.width;
-            image = image + (start..start + shape.width).fold(T::ZERO, |sum, i| sum + value(i));
-        }
-        total = total + image;
-    }
-    total
+        sum(start..start + shape.pixels(), &value)
+    })
 }
 
 /// Calls `each` with the index of every pixel of channel `c`.
@@ -65,7 +58,7 @@ fn channel_each(shape: Shape, batch: usize, c: usize, mut each: impl FnMut(usize
 /// Portable kernels. x and y (N, C, H, W); everything else (C).
 #[expect(clippy::too_many_arguments, reason = "the layer's tensors, each by its name")]
 impl BatchNorm {
-    /// y from the batch's own statistics, which go to `mean` and `inverse` (inverse standard deviation).
+    /// y from the batch's own statistics, which go to `mean` and `variance` (biased).
     pub(crate) fn forward_train<T: Real>(
         &self,
         shape: Shape,
@@ -75,36 +68,32 @@ impl BatchNorm {
         shift: &[T],
         y: &mut [T],
         mean: &mut [T],
-        inverse: &mut [T],
+        variance: &mut [T],
     ) {
         let count = T::from_usize(batch * shape.pixels());
         for c in 0..shape.channels {
-            let m = channel_sum(shape, batch, c, |i| x[i]) / count;
-            let square = |i: usize| (x[i] - m) * (x[i] - m);
-            let variance = channel_sum(shape, batch, c, square) / count;
-            mean[c] = m;
-            inverse[c] = T::ONE / (variance + T::from_f32(self.eps)).sqrt();
-            let inv = inverse[c];
-            channel_each(shape, batch, c, |i| y[i] = (x[i] - m) * inv * scale[c] + shift[c]);
+            mean[c] = channel_sum(shape, batch, c, |i| x[i]) / count;
+            let square = |i: usize| (x[i] - mean[c]) * (x[i] - mean[c]);
+            variance[c] = channel_sum(shape, batch, c, square) / count;
         }
+        self.forward_eval(shape, batch, x, scale, shift, mean, variance, y);
     }
 
-    /// Moves the running mean and variance (`running`, mean first) towards the batch's (`batch`: mean, then inverse
-    /// standard deviation), which is over `values` values a channel.
+    /// Moves the running mean and variance (`running`, mean first) towards the batch's (`batch`: mean, then biased
+    /// variance), which is over `values` values a channel.
     pub(crate) fn update_running<T: Real>(&self, values: usize, batch: &[T], running: &mut [T]) {
         let channels = running.len() / 2;
         let (mean, variance) = running.split_at_mut(channels);
         let momentum = T::from_f32(self.momentum);
         let unbiased = T::from_usize(values) / T::from_usize(values.saturating_sub(1).max(1));
         for c in 0..channels {
-            let inverse = batch[channels + c];
-            let of_batch = (T::ONE / (inverse * inverse) - T::from_f32(self.eps)) * unbiased;
+            let of_batch = batch[channels + c] * unbiased;
             mean[c] = (T::ONE - momentum) * mean[c] + momentum * batch[c];
             variance[c] = (T::ONE - momentum) * variance[c] + momentum * of_batch;
         }
     }
 
-    /// y from the running statistics.
+    /// y from these statistics: in evaluation the running ones.
     pub(crate) fn forward_eval<T: Real>(
         &self,
         shape: Shape,
@@ -117,10 +106,15 @@ impl BatchNorm {
         y: &mut [T],
     ) {
         for c in 0..shape.channels {
-            let inverse = T::ONE / (variance[c] + T::from_f32(self.eps)).sqrt();
+            let inverse = self.inverse(variance[c]);
             let m = mean[c];
             channel_each(shape, batch, c, |i| y[i] = (x[i] - m) * inverse * scale[c] + shift[c]);
         }
+    }
+
+    /// Inverse standard deviation.
+    fn inverse<T: Real>(&self, variance: T) -> T {
+        T::ONE / (variance + T::from_f32(self.eps)).sqrt()
     }
 
     /// dx += the input's gradient; writes those of scale and shift.
@@ -131,7 +125,7 @@ impl BatchNorm {
         x: &[T],
         scale: &[T],
         mean: &[T],
-        inverse: &[T],
+        variance: &[T],
         dy: &[T],
         mut dx: Option<&mut [T]>,
         dscale: &mut [T],
@@ -139,12 +133,13 @@ impl BatchNorm {
     ) {
         let count = T::from_usize(batch * shape.pixels());
         for c in 0..shape.channels {
-            let normal = |i: usize| (x[i] - mean[c]) * inverse[c];
+            let inverse = self.inverse(variance[c]);
+            let normal = |i: usize| (x[i] - mean[c]) * inverse;
             dshift[c] = channel_sum(shape, batch, c, |i| dy[i]);
             dscale[c] = channel_sum(shape, batch, c, |i| dy[i] * normal(i));
             let (mean_dy, mean_dn) = (dshift[c] / count, dscale[c] / count);
             if let Some(dx) = &mut dx {
-                let factor = scale[c] * inverse[c];
+                let factor = scale[c] * inverse;
                 channel_each(shape, batch, c, |i| {
                     dx[i] = dx[i] + factor * (dy[i] - mean_dy - normal(i) * mean_dn);
                 });
@@ -167,7 +162,7 @@ impl BatchNorm {
         dshift: &mut [T],
     ) {
         for c in 0..shape.channels {
-            let inverse = T::ONE / (variance[c] + T::from_f32(self.eps)).sqrt();
+            let inverse = self.inverse(variance[c]);
             dshift[c] = channel_sum(shape, batch, c, |i| dy[i]);
             dscale[c] = channel_sum(shape, batch, c, |i| dy[i] * (x[i] - mean[c]) * inverse);
             if let Some(dx) = &mut dx {

@@ -1,5 +1,5 @@
 use super::Problem;
-use crate::real::Real;
+use crate::real::{Real, sum};
 use crate::shape::Shape;
 
 /// Two-dimensional convolution (cross-correlation, as in every framework).
@@ -123,6 +123,9 @@ fn inside(
     if first >= end { (0..0, 0) } else { (first..end, first * stride + tap - padding) }
 }
 
+/// Pixels of a row whose input gradients are worked out side by side.
+const BLOCK: usize = 32;
+
 /// Portable kernels. Slices hold images one after the other: x (N, C, H, W), y (N, O, OH, OW), weight (O, C/groups, KH, KW).
 impl Conv2d {
     fn shapes(&self, input: Shape) -> (Shape, usize, usize) {
@@ -195,18 +198,25 @@ impl Conv2d {
                     let channel = n * input.channels + o / group_out * group_in + c;
                     let dx = &mut dx[channel * input.pixels()..][..input.pixels()];
                     let w = &weight[(o * group_in + c) * kh * kw..][..kh * kw];
-                    for i in 0..kh {
-                        let (rows, first_row) = inside(i, sh, ph, input.height, output.height);
-                        for j in 0..kw {
-                            let (columns, first) = inside(j, sw, pw, input.width, output.width);
-                            for (r, oh) in rows.clone().enumerate() {
-                                let to = (first_row + r * sh) * input.width + first;
-                                let from = &dy[oh * output.width..][columns.clone()];
-                                for (k, g) in from.iter().enumerate() {
-                                    let at = to + k * sw;
-                                    dx[at] = dx[at] + w[i * kw + j] * *g;
+                    for (h, dx) in dx.chunks_exact_mut(input.width).enumerate() {
+                        for (block, dx) in dx.chunks_mut(BLOCK).enumerate() {
+                            // One filter's taps are summed by themselves, as in the forward pass.
+                            let mut sums = [T::ZERO; BLOCK];
+                            let (above, before) = (ph + h, pw + block * BLOCK);
+                            for i in 0..kh {
+                                let (rows, _) = inside(i, sh, above, 1, output.height);
+                                for oh in rows {
+                                    for j in 0..kw {
+                                        let (columns, first) =
+                                            inside(j, sw, before, dx.len(), output.width);
+                                        let dy = &dy[oh * output.width..][columns];
+                                        let sums = sums[first..].iter_mut().step_by(sw);
+                                        let tap = w[i * kw + j];
+                                        sums.zip(dy).for_each(|(sum, g)| *sum = *sum + tap * *g);
+                                    }
                                 }
                             }
+                            dx.iter_mut().zip(sums).for_each(|(dx, sum)| *dx = *dx + sum);
                         }
                     }
                 }
@@ -231,24 +241,16 @@ impl Conv2d {
                 let (rows, first_row) = inside(i, sh, ph, input.height, output.height);
                 for j in 0..kw {
                     let (columns, first) = inside(j, sw, pw, input.width, output.width);
-                    // Sums of rows, of images and of the batch: three short chains instead of a long one.
-                    let mut total = T::ZERO;
-                    for n in 0..batch {
+                    gradient[(c * kh + i) * kw + j] = sum(0..batch, |n| {
                         let channel = n * input.channels + row / group_out * group_in + c;
                         let x = &x[channel * input.pixels()..][..input.pixels()];
                         let dy = &dy[(n * output.channels + row) * output.pixels()..];
-                        let mut image = T::ZERO;
-                        for (r, oh) in rows.clone().enumerate() {
+                        sum(0..rows.len(), |r| {
                             let from = (first_row + r * sh) * input.width + first;
-                            let mut sum = T::ZERO;
-                            for (k, g) in dy[oh * output.width..][columns.clone()].iter().enumerate() {
-                                sum = sum + *g * x[from + k * sw];
-                            }
-                            image = image + sum;
-                        }
-                        total = total + image;
-                    }
-                    gradient[(c * kh + i) * kw + j] = total;
+                            let dy = &dy[(rows.start + r) * output.width..][columns.clone()];
+                            sum(0..dy.len(), |k| dy[k] * x[from + k * sw])
+                        })
+                    });
                 }
             }
         }
@@ -263,11 +265,9 @@ impl Conv2d {
         row: usize,
     ) -> T {
         let (output, ..) = self.shapes(input);
-        let mut total = T::ZERO;
-        for n in 0..batch {
-            let plane = &dy[(n * output.channels + row) * output.pixels()..][..output.pixels()];
-            total = total + plane.iter().fold(T::ZERO, |sum, g| sum + *g);
-        }
-        total
+        sum(0..batch, |n| {
+            let start = (n * output.channels + row) * output.pixels();
+            sum(start..start + output.pixels(), |i| dy[i])
+        })
     }
 }

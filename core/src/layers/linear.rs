@@ -1,5 +1,5 @@
 use super::Problem;
-use crate::real::{Real, dot};
+use crate::real::{RUN, Real, dot, sum};
 use crate::shape::Shape;
 
 /// Fully connected layer: y = W x + b.
@@ -40,6 +40,25 @@ impl Linear {
     }
 }
 
+/// Columns whose sums of one run are kept apart from the total.
+const BLOCK: usize = 32;
+
+/// to += the rows of `matrix`, which are as long as `to`, each times its factor. Runs of rows are summed by themselves.
+fn add_rows<T: Real>(matrix: &[T], factor: impl Fn(usize) -> T, to: &mut [T]) {
+    let columns = to.len();
+    for (block, to) in to.chunks_mut(BLOCK).enumerate() {
+        for (run, rows) in matrix.chunks(RUN * columns).enumerate() {
+            let mut sums = [T::ZERO; BLOCK];
+            for (i, row) in rows.chunks_exact(columns).enumerate() {
+                let g = factor(run * RUN + i);
+                let values = &row[block * BLOCK..];
+                sums.iter_mut().zip(values).for_each(|(sum, x)| *sum = *sum + g * *x);
+            }
+            to.iter_mut().zip(sums).for_each(|(to, sum)| *to = *to + sum);
+        }
+    }
+}
+
 /// Portable kernels. x (N, I), y (N, O), weight (O, I).
 impl Linear {
     /// y = W x + b.
@@ -71,9 +90,7 @@ impl Linear {
     ) {
         let inputs = input.channels;
         for (dy, dx) in dy.chunks_exact(self.out_features).zip(dx.chunks_exact_mut(inputs)).take(batch) {
-            for (g, w) in dy.iter().zip(weight.chunks_exact(inputs)) {
-                dx.iter_mut().zip(w).for_each(|(dx, w)| *dx = *dx + *g * *w);
-            }
+            add_rows(weight, |o| dy[o], dx);
         }
     }
 
@@ -88,14 +105,12 @@ impl Linear {
         gradient: &mut [T],
     ) {
         gradient.fill(T::ZERO);
-        for (n, x) in x.chunks_exact(input.channels).take(batch).enumerate() {
-            let g = dy[n * self.out_features + row];
-            gradient.iter_mut().zip(x).for_each(|(sum, x)| *sum = *sum + g * *x);
-        }
+        let images = &x[..batch * input.channels];
+        add_rows(images, |n| dy[n * self.out_features + row], gradient);
     }
 
     /// Gradient of the bias of neuron `row`.
     pub(crate) fn bias_gradient_row<T: Real>(&self, batch: usize, dy: &[T], row: usize) -> T {
-        (0..batch).fold(T::ZERO, |sum, n| sum + dy[n * self.out_features + row])
+        sum(0..batch, |n| dy[n * self.out_features + row])
     }
 }

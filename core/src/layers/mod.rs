@@ -21,3 +21,6 @@ pub(crate) use loss::softmax_cross_entropy;
 pub(crate) use pool::global_avg_pool;
 pub use pool::{AvgPool2d, MaxPool2d};
 pub use problem::Problem;
+
+#[cfg(test)]
+mod tests;

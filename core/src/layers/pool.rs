@@ -1,6 +1,6 @@
 use super::Problem;
 use super::conv::windows;
-use crate::real::Real;
+use crate::real::{Real, sum};
 use crate::shape::Shape;
 
 /// Maximum over windows; padding counts as minus infinity. The first maximum of a window, row by row, gets the gradient.
@@ -180,13 +180,13 @@ impl AvgPool2d {
 
 /// Mean over all pixels of each channel: x (N, C, H, W), y (N, C).
 pub(crate) mod global_avg_pool {
-    use super::{Real, Shape};
+    use super::{Real, Shape, sum};
 
     pub(crate) fn forward<T: Real>(input: Shape, batch: usize, x: &[T], y: &mut [T]) {
         let count = T::from_usize(input.pixels());
         let planes = x.chunks_exact(input.pixels()).take(batch * input.channels);
         for (y, plane) in y.iter_mut().zip(planes) {
-            *y = plane.iter().fold(T::ZERO, |sum, x| sum + *x) / count;
+            *y = sum(0..plane.len(), |i| plane[i]) / count;
         }
     }
 

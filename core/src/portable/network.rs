@@ -23,7 +23,7 @@ pub struct NetworkPass<'a, T, const N: usize> {
     plan: &'a Plan<N>,
     /// Activations and their gradients.
     arena: &'a mut [T],
-    /// Mean and inverse standard deviation of each batch norm's last batch, laid out as the running statistics.
+    /// Mean and biased variance of each batch norm's last batch, laid out as the running statistics.
     batch: &'a mut [T],
     /// Gradient of one filter, or of both parameters of a batch norm.
     scratch: &'a mut [T],
@@ -83,8 +83,8 @@ impl<'a, T: Real, const N: usize> NetworkPass<'a, T, N> {
                 Layer::BatchNorm(norm) => {
                     let shift = bias.unwrap_or(&[]);
                     if let Mode::Train(_) = mode {
-                        let (mean, inverse) = self.batch[saved].split_at_mut(shape.channels);
-                        norm.forward_train(shape, n, x, weight, shift, y, mean, inverse);
+                        let (mean, variance) = self.batch[saved].split_at_mut(shape.channels);
+                        norm.forward_train(shape, n, x, weight, shift, y, mean, variance);
                     } else {
                         let (mean, variance) = statistics[saved].split_at(shape.channels);
                         norm.forward_eval(shape, n, x, weight, shift, mean, variance, y);
@@ -259,8 +259,8 @@ impl<'a, T: Real, const N: usize> NetworkPass<'a, T, N> {
         };
         match self.mode {
             Mode::Train(_) => {
-                let (mean, inverse) = self.batch[at].split_at(shape.channels);
-                norm.backward_train(shape, n, x, scale, mean, inverse, dy, dx, dscale, dshift);
+                let (mean, variance) = self.batch[at].split_at(shape.channels);
+                norm.backward_train(shape, n, x, scale, mean, variance, dy, dx, dscale, dshift);
             }
             Mode::Evaluate => {
                 let (mean, variance) = statistics[at].split_at(shape.channels);
