@@ -35,7 +35,12 @@ const ACTIVATIONS: [(&str, Blocked); 6] = [
 ];
 
 const fn activation(images: usize, channels: usize, edge: usize) -> Blocked {
-    Blocked { images, channels, height: edge, width: edge }
+    Blocked {
+        images,
+        channels,
+        height: edge,
+        width: edge,
+    }
 }
 
 /// The perturbed tensors of f1.
@@ -93,7 +98,12 @@ impl Bench {
     /// `floats` is what the kernel has to read and write.
     fn line(&self, name: &str, shape: &str, floats: usize, elements: usize, run: impl FnMut()) {
         let full = format!("{name} {shape}");
-        if !self.wanted.is_empty() && !self.wanted.iter().any(|wanted| full.contains(wanted.as_str())) {
+        if !self.wanted.is_empty()
+            && !self
+                .wanted
+                .iter()
+                .any(|wanted| full.contains(wanted.as_str()))
+        {
             return;
         }
         let seconds = best(run);
@@ -103,7 +113,7 @@ impl Bench {
             "isa": self.isa.name(),
             "threads": rayon::current_num_threads(),
             "us": (seconds * 1e7).round() / 10.0,
-            "gb_per_s": (floats as f64 * 0.4 / seconds / 1e8).round() / 10.0,
+            "gb_per_s": (floats as f64 * 40.0 / seconds / 1e9).round() / 10.0,
             "share_of_copy": (copy(floats) / seconds * 100.0).round() / 100.0,
             "ns_per_element": (seconds * 1e12 / elements as f64).round() / 1e3,
         });
@@ -122,39 +132,72 @@ impl Bench {
         let [mut mean, mut inv_std, mut variance, mut d_gamma, mut d_beta] =
             [(); 5].map(|()| vec![1.0; channels]);
         for residual in [None, Some(&*other)] {
-            let layer = BatchNorm { shape: *shape, gamma: &gamma, beta: &beta, relu: true };
-            let suffix = if residual.is_some() { "add_relu" } else { "relu" };
+            let layer = BatchNorm {
+                shape: *shape,
+                gamma: &gamma,
+                beta: &beta,
+                relu: true,
+            };
+            let suffix = if residual.is_some() {
+                "add_relu"
+            } else {
+                "relu"
+            };
             let streams = 2 + usize::from(residual.is_some());
             line(&format!("batch_norm_{suffix}"), streams, &mut || {
-                let statistics =
-                    StatisticsMut { mean: &mut mean, inv_std: &mut inv_std, variance: &mut variance };
+                let statistics = StatisticsMut {
+                    mean: &mut mean,
+                    inv_std: &mut inv_std,
+                    variance: &mut variance,
+                };
                 layer.train(isa, 1e-5, &x, residual, &mut y, statistics);
             });
             let streams = if residual.is_some() { 5 } else { 3 };
-            line(&format!("batch_norm_{suffix}_backward"), streams, &mut || {
-                let saved = Saved {
-                    input: &x,
-                    output: residual,
-                    statistics: Statistics { mean: &mean, inv_std: &inv_std },
-                };
-                let to_residual =
-                    residual.map(|_| ResidualGradient { gradient: &mut dres, accumulate: false });
-                let parameters = ParameterGradients {
-                    gamma: &mut d_gamma,
-                    beta: &mut d_beta,
-                    deliver: Deliver::OVERWRITE,
-                };
-                layer.backward(isa, Mode::Train, &saved, &mut dy, to_residual, parameters);
-                // Gradients that shrink in place from run to run would end as subnormal numbers.
-                dy[0] = 1.0;
-            });
+            line(
+                &format!("batch_norm_{suffix}_backward"),
+                streams,
+                &mut || {
+                    let saved = Saved {
+                        input: &x,
+                        output: residual,
+                        statistics: Statistics {
+                            mean: &mean,
+                            inv_std: &inv_std,
+                        },
+                    };
+                    let to_residual = residual.map(|_| ResidualGradient {
+                        gradient: &mut dres,
+                        accumulate: false,
+                    });
+                    let parameters = ParameterGradients {
+                        gamma: &mut d_gamma,
+                        beta: &mut d_beta,
+                        deliver: Deliver::OVERWRITE,
+                    };
+                    layer.backward(isa, Mode::Train, &saved, &mut dy, to_residual, parameters);
+                    // Gradients that shrink in place from run to run would end as subnormal numbers.
+                    dy[0] = 1.0;
+                },
+            );
         }
         line("relu", 2, &mut || elementwise::relu(isa, &x, &mut y));
         line("add_to", 3, &mut || elementwise::add_to(isa, &x, &mut y));
-        let mask = DropoutMask::new(Address { seed: 1, step: 2, draw: 3 }, 4, 0.0);
-        line("dropout", 2, &mut || dropout::dropout(isa, shape, &mask, 0, &mut y));
+        let mask = DropoutMask::new(
+            Address {
+                seed: 1,
+                step: 2,
+                draw: 3,
+            },
+            4,
+            0.0,
+        );
+        line("dropout", 2, &mut || {
+            dropout::dropout(isa, shape, &mask, 0, &mut y)
+        });
         let images = filled(shape.images * shape.image_len(), 5);
-        line("to_blocked", 2, &mut || layout::to_blocked(isa, shape, &images, &mut y));
+        line("to_blocked", 2, &mut || {
+            layout::to_blocked(isa, shape, &images, &mut y)
+        });
     }
 
     fn pools(&self) {
@@ -164,9 +207,17 @@ impl Bench {
             ("c1.2", activation(256, 64, 15), 0),
             ("resnet18", activation(16, 64, 112), 1),
         ] {
-            let windows = pool::Windows { kernel: [3, 3], stride: [2, 2], padding: [padding; 2] };
+            let windows = pool::Windows {
+                kernel: [3, 3],
+                stride: [2, 2],
+                padding: [padding; 2],
+            };
             let to = windows.output(&shape);
-            let (mut x, mut y, mut places) = (filled(shape.len(), 0), filled(to.len(), 1), vec![0; to.len()]);
+            let (mut x, mut y, mut places) = (
+                filled(shape.len(), 0),
+                filled(to.len(), 1),
+                vec![0; to.len()],
+            );
             let floats = shape.len() + to.len() * 5 / 4;
             self.line("max_pool", name, floats, shape.len(), || {
                 pool::max_forward(isa, &shape, &windows, &x, &mut y, &mut places);
@@ -177,22 +228,42 @@ impl Bench {
         }
         let shape = activation(128, 64, 8);
         let (mut x, mut y) = (filled(shape.len(), 0), filled(128 * 64, 1));
-        self.line("global_average_pool", "resnet44", shape.len(), shape.len(), || {
-            pool::global_average_forward(isa, &shape, &x, &mut y);
-        });
-        self.line("global_average_pool_backward", "resnet44", shape.len(), shape.len(), || {
-            pool::global_average_backward(isa, &shape, &y, &mut x, false);
-        });
+        self.line(
+            "global_average_pool",
+            "resnet44",
+            shape.len(),
+            shape.len(),
+            || {
+                pool::global_average_forward(isa, &shape, &x, &mut y);
+            },
+        );
+        self.line(
+            "global_average_pool_backward",
+            "resnet44",
+            shape.len(),
+            shape.len(),
+            || {
+                pool::global_average_backward(isa, &shape, &y, &mut x, false);
+            },
+        );
     }
 
     fn losses(&self) {
         for (name, images, classes) in [("f1", 256, 10), ("imagenet", 256, 1000)] {
             let labels: Vec<u32> = (0..images).map(|image| image * 3 % classes).collect();
             let len = (images * classes) as usize;
-            let (logits, mut gradient, mut losses) = (filled(len, 0), filled(len, 1), vec![0.0; images as usize]);
+            let (logits, mut gradient, mut losses) =
+                (filled(len, 0), filled(len, 1), vec![0.0; images as usize]);
             self.line("softmax_cross_entropy", name, 2 * len, len, || {
                 let gradient = Some(&mut gradient[..]);
-                loss::softmax_cross_entropy(self.isa, classes as usize, &labels, &logits, &mut losses, gradient);
+                loss::softmax_cross_entropy(
+                    self.isa,
+                    classes as usize,
+                    &labels,
+                    &logits,
+                    &mut losses,
+                    gradient,
+                );
             });
         }
     }
@@ -211,18 +282,37 @@ impl Bench {
             ("sgd_momentum", 5, Optimizer::sgd(0.9)),
             ("adam", 7, Optimizer::adam()),
         ] {
-            let step = Update { optimizer, rate: 1e-3, weight_decay: 1e-4, gradient_scale: 1.0, time: 10 };
+            let step = Update {
+                optimizer,
+                rate: 1e-3,
+                weight_decay: 1e-4,
+                gradient_scale: 1.0,
+                time: 10,
+            };
             let moments = optimizer.moments();
-            let (m, v) = (&mut m[..len * moments.min(1)], &mut v[..len * (moments / 2)]);
-            self.line(name, "f1", streams * len, len, || update::update(isa, &step, &mut w, &g, m, v));
+            let (m, v) = (
+                &mut m[..len * moments.min(1)],
+                &mut v[..len * (moments / 2)],
+            );
+            self.line(name, "f1", streams * len, len, || {
+                update::update(isa, &step, &mut w, &g, m, v)
+            });
         }
     }
 
     fn noises(&self) {
         let len = F1.iter().map(|(rows, row_len)| rows * row_len).sum();
         let (w, mut shadow) = (filled(len, 0), filled(len, 1));
-        let address = Address { seed: 1, step: 2, draw: 3 };
-        for distribution in [Distribution::Uniform, Distribution::Gaussian, Distribution::Dropout] {
+        let address = Address {
+            seed: 1,
+            step: 2,
+            draw: 3,
+        };
+        for distribution in [
+            Distribution::Uniform,
+            Distribution::Gaussian,
+            Distribution::Dropout,
+        ] {
             for scaling in [Scaling::Constant, Scaling::PerWeight, Scaling::PerFilter] {
                 let noise = Noise::new(distribution, scaling, 0.1).unwrap();
                 let name = format!("noise_{distribution:?}_{scaling:?}");
@@ -243,18 +333,38 @@ impl Bench {
             let noise = Noise::new(Distribution::Uniform, Scaling::PerFilter, 0.1).unwrap();
             let len = rows * row_len;
             let filters = Filters { rows, row_len };
-            self.line("noise_Uniform_PerFilter", &format!("{rows}x{row_len}"), 2 * len, len, || {
-                let (clean, shadow) = (&w[..len], &mut shadow[..len]);
-                perturb(self.isa, &noise, address.tensor(0), filters, clean, shadow, row_len);
-            });
+            self.line(
+                "noise_Uniform_PerFilter",
+                &format!("{rows}x{row_len}"),
+                2 * len,
+                len,
+                || {
+                    let (clean, shadow) = (&w[..len], &mut shadow[..len]);
+                    perturb(
+                        self.isa,
+                        &noise,
+                        address.tensor(0),
+                        filters,
+                        clean,
+                        shadow,
+                        row_len,
+                    );
+                },
+            );
         }
     }
 }
 
 fn main() {
     // Cargo passes `--bench`.
-    let wanted = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    let bench = Bench { isa: Isa::detect(), wanted };
+    let wanted = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    let bench = Bench {
+        isa: Isa::detect(),
+        wanted,
+    };
     // Inside of the pool, as in a training step: a call from outside would pay for waking it.
     rayon::scope(|_| {
         bench.noises();

@@ -3,8 +3,8 @@
 //! Sixteen images lie side by side, and each has a generator of its own: one vector of random words serves two
 //! neighbouring values of sixteen images, without memory and without regard to how images are split into tasks.
 
+use super::generators::Generators;
 use super::layout::{Blocked, IMAGES};
-use super::noise::Generators;
 use super::simd::{Isa, Kernel, Simd};
 use rayon::prelude::*;
 use smoothout::dropout_mask::DropoutMask;

@@ -12,6 +12,7 @@ mod correlation;
 pub mod deliver;
 pub mod dropout;
 pub mod elementwise;
+mod generators;
 mod lanewise;
 pub mod layout;
 pub mod linear;

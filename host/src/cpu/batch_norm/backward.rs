@@ -98,7 +98,7 @@ impl<const RELU: u8, const RESIDUAL: u8> Kernel for Backward<'_, RELU, RESIDUAL>
             Mode::Train => (sum / count, normalised * f64::from(inv_std) / count),
             Mode::Eval => (0.0, 0.0),
         };
-        let [mean, slope] = [mean as f32, -slope as f32].map(|x| s.splat(x));
+        let (mean, slope) = (s.splat(mean as f32), s.splat(-slope as f32));
         let scale = s.splat(read.affine.scale);
         for run in runs(shape, channel) {
             for v in 0..vectors::<S>(&run) {

@@ -95,7 +95,8 @@ impl<const RELU: bool, const RESIDUAL: bool> Kernel for Apply<'_, RELU, RESIDUAL
             residual,
             output,
         } = self;
-        let [mean, scale, shift] = [affine.mean, affine.scale, affine.shift].map(|x| s.splat(x));
+        let (mean, scale) = (s.splat(affine.mean), s.splat(affine.scale));
+        let shift = s.splat(affine.shift);
         for run in runs(shape, channel) {
             for v in 0..vectors::<S>(&run) {
                 let at = offset::<S>(&run, v);

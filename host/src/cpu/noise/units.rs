@@ -134,16 +134,15 @@ impl Units for Gaussian {
             s.splat(1.6),
         );
         let r = s.select(tail, tail_r, central_r);
-        let polynomial = |side: usize| {
-            let coefficient =
-                |k: usize| s.select(tail, s.splat(TAIL[side][k]), s.splat(CENTRE[side][k]));
-            let mut sum = coefficient(3);
+        let mut sides = [s.splat(0.0); 2];
+        for (sum, (centre, tail_side)) in sides.iter_mut().zip(CENTRE.iter().zip(&TAIL)) {
+            *sum = s.select(tail, s.splat(tail_side[3]), s.splat(centre[3]));
             for k in [2, 1, 0] {
-                sum = s.add(s.mul(sum, r), coefficient(k));
+                let coefficient = s.select(tail, s.splat(tail_side[k]), s.splat(centre[k]));
+                *sum = s.add(s.mul(*sum, r), coefficient);
             }
-            sum
-        };
-        let ratio = s.div(polynomial(0), polynomial(1));
+        }
+        let ratio = s.div(sides[0], sides[1]);
         let z = s.select(tail, ratio, s.mul(q, ratio));
         s.xor_i(s.bits(z), s.and_i(words, s.splat_i(0x8000_0000)))
     }
@@ -185,11 +184,10 @@ fn minus_ln<S: Simd>(s: S, odd: S::I) -> S::F {
     let one = s.splat(1.0);
     let t = s.div(s.sub(mantissa, one), s.add(mantissa, one));
     let square = s.mul(t, t);
-    let [a, b, c, d, e] = LOG.map(|coefficient| s.splat(coefficient));
-    let series = s.add(d, s.mul(square, e));
-    let series = s.add(c, s.mul(square, series));
-    let series = s.add(b, s.mul(square, series));
-    let series = s.add(a, s.mul(square, series));
+    let mut series = s.splat(LOG[4]);
+    for k in [3, 2, 1, 0] {
+        series = s.add(s.splat(LOG[k]), s.mul(square, series));
+    }
     let power = s.to_float(s.sub_i(s.splat_i(33), exponent));
     s.sub(
         s.mul(power, s.splat(LN_2)),
