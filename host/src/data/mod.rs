@@ -7,7 +7,7 @@
 
 mod augment;
 mod batches;
-pub mod check;
+mod check;
 pub mod cifar;
 mod digest;
 pub mod digits;
