@@ -31,9 +31,10 @@ mod replay;
 mod stream;
 
 pub use norm::norm;
-pub use stream::{Address, BLOCK, Halves, Key, Words};
+pub use stream::{Address, BLOCK, Key};
 
 use core::fmt;
+use norm::RunningNorm;
 
 /// Distribution of the noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,26 +160,22 @@ impl Noise {
 
     /// Draws below this are dropped: round(a * 65536), at most 65536.
     pub fn threshold(&self) -> u32 {
-        // Adding half and truncating rounds to nearest; the sum is exact for every probability in [0, 1].
+        // Truncation after adding a half rounds to nearest.
         (self.strength * 65536.0 + 0.5) as u32
     }
 
-    /// Scale of the noise of one filter, which [`write`](Self::write) multiplies its unit noise by. It depends on the
-    /// clean weights with per-filter scaling alone. `start` is the filter's first element in its tensor.
+    /// Scale of the noise of one filter, which its unit noise is multiplied by. It depends on the clean weights with
+    /// per-filter scaling alone. `start` is the filter's first element in its tensor.
     pub fn scale(&self, key: Key, start: usize, clean: &[f32]) -> f32 {
         let scale = match (self.scaling, self.distribution) {
             (Scaling::PerFilter, Distribution::Uniform) => {
                 let of_noise = libm::sqrtf(squares(key, start, clean.len()) as f32) * UNIT;
                 self.ratio(clean, of_noise) * UNIT
             }
-            (Scaling::PerFilter, Distribution::Gaussian) => {
-                let draws = key.words(start).take(clean.len());
-                let of_noise = norm(draws.map(gaussian::unit));
-                self.ratio(clean, of_noise)
-            }
-            (Scaling::PerFilter, Distribution::Dropout) => {
-                let of_noise = norm(self.dropped(key, start, clean));
-                self.ratio(clean, of_noise)
+            (Scaling::PerFilter, _) => {
+                let mut of_noise = RunningNorm::default();
+                self.each_theta(key, start, 1.0, clean.iter(), |w| **w, |_, unit| of_noise.push(unit));
+                self.ratio(clean, of_noise.value())
             }
             (_, Distribution::Uniform) => self.strength * UNIT,
             (_, Distribution::Gaussian) => self.strength,
@@ -187,7 +184,9 @@ impl Noise {
         if self.negative { -scale } else { scale }
     }
 
-    /// Hands the noise θ of a filter's elements, in order, to `each` with their index in the filter.
+    /// Hands the noise θ of a filter's elements, in order, to `each` with their index in the filter. `scale` is the
+    /// filter's [`scale`](Self::scale). With constant and per-filter scaling of uniform and Gaussian noise only the
+    /// length of `clean` matters, so that θ can be made again when the weights are no longer clean.
     pub fn for_each(
         &self,
         key: Key,
@@ -196,26 +195,8 @@ impl Noise {
         clean: &[f32],
         mut each: impl FnMut(usize, f32),
     ) {
-        let per_weight = self.scaling == Scaling::PerWeight;
-        match self.distribution {
-            Distribution::Uniform => {
-                for (i, (w, half)) in clean.iter().zip(key.halves(start)).enumerate() {
-                    let s = if per_weight { scale * w.abs() } else { scale };
-                    each(i, odd(half) as f32 * s);
-                }
-            }
-            Distribution::Gaussian => {
-                for (i, (w, word)) in clean.iter().zip(key.words(start)).enumerate() {
-                    let s = if per_weight { scale * w.abs() } else { scale };
-                    each(i, gaussian::unit(word) * s);
-                }
-            }
-            Distribution::Dropout => {
-                for (i, unit) in self.dropped(key, start, clean).enumerate() {
-                    each(i, unit * scale);
-                }
-            }
-        }
+        let items = clean.iter().enumerate();
+        self.each_theta(key, start, scale, items, |(_, w)| **w, |(i, _), theta| each(i, theta));
     }
 
     /// Writes the noise θ of a whole tensor of `rows` filters of `row_len` elements.
@@ -225,19 +206,47 @@ impl Noise {
         for (row, (clean, theta)) in filters.take(rows).enumerate() {
             let start = row * row_len;
             let scale = self.scale(key, start, clean);
-            self.for_each(key, start, scale, clean, |i, value| theta[i] = value);
+            let items = clean.iter().zip(theta);
+            self.each_theta(key, start, scale, items, |(w, _)| **w, |(_, theta), value| *theta = value);
+        }
+    }
+
+    /// Hands each item, of weight `weight(item)`, its noise; the first item is element `start`.
+    fn each_theta<T>(
+        &self,
+        key: Key,
+        start: usize,
+        scale: f32,
+        items: impl ExactSizeIterator<Item = T>,
+        weight: impl Fn(&T) -> f32,
+        mut each: impl FnMut(T, f32),
+    ) {
+        let per_weight = self.scaling == Scaling::PerWeight;
+        match self.distribution {
+            Distribution::Uniform if per_weight => key.each_half(start, items, |item, half| {
+                let scale = scale * weight(&item).abs();
+                each(item, odd(half) as f32 * scale);
+            }),
+            Distribution::Uniform => {
+                key.each_half(start, items, |item, half| each(item, odd(half) as f32 * scale));
+            }
+            Distribution::Gaussian => key.each_word(start, items, |item, word| {
+                let scale = if per_weight { scale * weight(&item).abs() } else { scale };
+                each(item, gaussian::unit(word) * scale);
+            }),
+            Distribution::Dropout => {
+                let threshold = self.threshold();
+                key.each_half(start, items, |item, half| {
+                    let unit = if u32::from(half) < threshold { -weight(&item) } else { 0.0 };
+                    each(item, unit * scale);
+                });
+            }
         }
     }
 
     /// r * a for a filter whose unit noise has this norm.
     fn ratio(&self, clean: &[f32], of_noise: f32) -> f32 {
-        norm(clean.iter().copied()) / (of_noise + NORM_EPS) * self.strength
-    }
-
-    fn dropped(&self, key: Key, start: usize, clean: &[f32]) -> impl Iterator<Item = f32> {
-        let threshold = self.threshold();
-        let halves = key.halves(start);
-        clean.iter().zip(halves).map(move |(w, half)| if u32::from(half) < threshold { -w } else { 0.0 })
+        norm(clean) / (of_noise + NORM_EPS) * self.strength
     }
 }
 
@@ -248,8 +257,10 @@ pub const fn odd(half: u16) -> i32 {
 
 /// Sum of the squared odd integers of `len` elements; exact below 2^32 elements.
 fn squares(key: Key, start: usize, len: usize) -> u64 {
-    let square = |half: u16| u64::from(odd(half).unsigned_abs()).pow(2);
-    key.halves(start).take(len).map(square).sum()
+    let mut sum = 0;
+    // A square fits 32 bits: odd integers are at most 65535.
+    key.each_half(start, 0..len, |_, half| sum += u64::from(odd(half).unsigned_abs().pow(2)));
+    sum
 }
 
 #[cfg(test)]

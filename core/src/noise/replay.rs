@@ -13,53 +13,34 @@ impl Noise {
         }
     }
 
-    /// Adds θ to the clean weights of one filter and returns the scale that takes it away again.
+    /// Adds θ to the clean weights of one filter and returns the scale that takes it away again. `start` is the
+    /// filter's first element in its tensor.
     pub fn add(&self, key: Key, start: usize, filter: &mut [f32]) -> f32 {
         let scale = self.scale(key, start, filter);
-        let per_weight = self.scaling == Scaling::PerWeight;
-        self.each_unit(key, start, filter, |w, unit| {
-            *w += unit * if per_weight { scale * w.abs() } else { scale };
-        });
+        self.each_theta(key, start, scale, filter.iter_mut(), |w| **w, |w, theta| *w += theta);
         scale
     }
 
     /// Takes θ away from one filter that [`add`](Self::add) perturbed with this scale; a scale of 0 changes nothing.
     ///
-    /// The weight differs from the one before by at most one rounding of w + θ and one of the difference:
-    /// 2^-24 (|w + θ| + |w|) with constant and per-filter scaling, to first order. Per-weight noise is divided away,
-    /// w = p / (1 ± u a), with at most 2^-22 |w| / (1 - a).
+    /// With constant and per-filter scaling the same θ is subtracted. The weight differs from the one before by at most
+    /// one rounding of w + θ and one of the difference: 2^-24 (abs(w + θ) + abs(w)), to first order. Per-weight noise is
+    /// divided away, w = p / (1 ± u a), with at most 2^-22 abs(w) / (1 - a) as long as nothing is subnormal.
+    /// The other noise, which is not [replayable](Self::is_replayable), does not come off.
     pub fn take_away(&self, key: Key, start: usize, scale: f32, filter: &mut [f32]) {
         if scale == 0.0 {
             return;
         }
-        let per_weight = self.scaling == Scaling::PerWeight;
-        self.each_unit(key, start, filter, |w, unit| {
-            if per_weight {
-                *w /= 1.0 + unit * scale * w.signum();
-            } else {
-                *w -= unit * scale;
+        let divide = |w: &mut f32, unit: f32| *w /= 1.0 + unit * scale * w.signum();
+        let items = filter.iter_mut();
+        match (self.scaling, self.distribution) {
+            (Scaling::PerWeight, Distribution::Uniform) => {
+                key.each_half(start, items, |w, half| divide(w, odd(half) as f32));
             }
-        });
-    }
-
-    fn each_unit(&self, key: Key, start: usize, filter: &mut [f32], mut each: impl FnMut(&mut f32, f32)) {
-        match self.distribution {
-            Distribution::Uniform => {
-                let units = key.halves(start).map(|half| odd(half) as f32);
-                filter.iter_mut().zip(units).for_each(|(w, unit)| each(w, unit));
+            (Scaling::PerWeight, Distribution::Gaussian) => {
+                key.each_word(start, items, |w, word| divide(w, gaussian::unit(word)));
             }
-            Distribution::Gaussian => {
-                let units = key.words(start).map(gaussian::unit);
-                filter.iter_mut().zip(units).for_each(|(w, unit)| each(w, unit));
-            }
-            Distribution::Dropout => {
-                let threshold = self.threshold();
-                let dropped = key.halves(start).map(|half| u32::from(half) < threshold);
-                for (w, dropped) in filter.iter_mut().zip(dropped) {
-                    let unit = if dropped { -*w } else { 0.0 };
-                    each(w, unit);
-                }
-            }
+            _ => self.each_theta(key, start, scale, items, |w| **w, |w, theta| *w -= theta),
         }
     }
 }

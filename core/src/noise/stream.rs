@@ -40,85 +40,77 @@ impl Key {
         Xoshiro128PlusPlus::seed_from_u64(self.0.wrapping_add(block as u64))
     }
 
-    /// Sixteen bits an element from element `start` on.
-    pub fn halves(self, start: usize) -> Halves {
-        let block = start / BLOCK;
-        let mut halves = Halves { key: self, block, left: 0, generator: self.generator(block), high: None };
-        let skipped = start % BLOCK;
-        halves.left = BLOCK - skipped;
-        for _ in 0..skipped / 2 {
-            halves.generator.next_u32();
-        }
-        if skipped % 2 == 1 {
-            halves.high = Some((halves.generator.next_u32() >> 16) as u16);
-        }
-        halves
-    }
-
-    /// Thirty-two bits an element from element `start` on.
-    pub fn words(self, start: usize) -> Words {
-        let (block, skipped) = (start / BLOCK, start % BLOCK);
-        let mut generator = self.generator(block);
-        for _ in 0..skipped {
-            generator.next_u32();
-        }
-        Words { key: self, block, left: BLOCK - skipped, generator }
-    }
-}
-
-/// Endless sixteen-bit draws of a tensor: each 32-bit draw serves two elements, low half first.
-#[derive(Clone, Debug)]
-pub struct Halves {
-    key: Key,
-    block: usize,
-    left: usize,
-    generator: Xoshiro128PlusPlus,
-    high: Option<u16>,
-}
-
-impl Iterator for Halves {
-    type Item = u16;
-
-    #[inline]
-    fn next(&mut self) -> Option<u16> {
-        if self.left == 0 {
-            self.block += 1;
-            self.generator = self.key.generator(self.block);
-            self.left = BLOCK;
-        }
-        self.left -= 1;
-        // A block is even, so that no half is left over at its end.
-        Some(match self.high.take() {
-            Some(high) => high,
-            None => {
-                let word = self.generator.next_u32();
-                self.high = Some((word >> 16) as u16);
-                word as u16
+    /// Sixteen bits an element from element `start` on, without end: each 32-bit draw serves two elements, the low half
+    /// first.
+    pub fn halves(self, start: usize) -> impl Iterator<Item = u16> + use<> {
+        let mut next = start;
+        let mut generator = self.generator_at(start, 2);
+        let mut word = if start % 2 == 1 { generator.next_u32() } else { 0 };
+        core::iter::repeat_with(move || {
+            if next != start && next.is_multiple_of(BLOCK) {
+                generator = self.generator(next / BLOCK);
             }
+            if next.is_multiple_of(2) {
+                word = generator.next_u32();
+            } else {
+                word >>= 16;
+            }
+            next += 1;
+            word as u16
         })
     }
-}
 
-/// Endless 32-bit draws of a tensor, one an element.
-#[derive(Clone, Debug)]
-pub struct Words {
-    key: Key,
-    block: usize,
-    left: usize,
-    generator: Xoshiro128PlusPlus,
-}
-
-impl Iterator for Words {
-    type Item = u32;
-
-    #[inline]
-    fn next(&mut self) -> Option<u32> {
-        if self.left == 0 {
-            self.block += 1;
-            self.generator = self.key.generator(self.block);
-            self.left = BLOCK;
+    /// Hands each item its element's sixteen bits, those of [`halves`](Self::halves); the first item is element
+    /// `start`. Faster than an iterator: the generator's state stays in registers throughout a block.
+    pub(super) fn each_half<T>(
+        self,
+        start: usize,
+        mut items: impl ExactSizeIterator<Item = T>,
+        mut each: impl FnMut(T, u16),
+    ) {
+        let mut element = start;
+        while items.len() > 0 {
+            let mut generator = self.generator_at(element, 2);
+            if element % 2 == 1
+                && let Some(item) = items.next()
+            {
+                each(item, (generator.next_u32() >> 16) as u16);
+            }
+            for _ in 0..(BLOCK - element % BLOCK) / 2 {
+                let Some(item) = items.next() else { return };
+                let word = generator.next_u32();
+                each(item, word as u16);
+                let Some(item) = items.next() else { return };
+                each(item, (word >> 16) as u16);
+            }
+            element = (element / BLOCK + 1) * BLOCK;
         }
-        self.left -= 1;
-        Some(self.generator.next_u32())
+    }
+
+    /// Hands each item its element's 32-bit draw; the first item is element `start`.
+    pub(super) fn each_word<T>(
+        self,
+        start: usize,
+        mut items: impl ExactSizeIterator<Item = T>,
+        mut each: impl FnMut(T, u32),
+    ) {
+        let mut element = start;
+        while items.len() > 0 {
+            let mut generator = self.generator_at(element, 1);
+            for _ in element % BLOCK..BLOCK {
+                let Some(item) = items.next() else { return };
+                each(item, generator.next_u32());
+            }
+            element = (element / BLOCK + 1) * BLOCK;
+        }
+    }
+
+    /// The generator of an element's block, before the draw that serves it, where a draw serves `share` elements.
+    fn generator_at(self, element: usize, share: usize) -> Xoshiro128PlusPlus {
+        let mut generator = self.generator(element / BLOCK);
+        for _ in 0..element % BLOCK / share {
+            generator.next_u32();
+        }
+        generator
     }
 }
