@@ -13,7 +13,7 @@ use std::ops::Range;
 
 /// Terms that are summed from zero before they are added to the output: their points stay in the
 /// L1 cache, and the rounding is bounded.
-const DEPTH: usize = 96;
+const DEPTH: usize = 128;
 /// Rows of a unit of work, and blocks of images.
 const UNIT_ROWS: usize = 64;
 const UNIT_BLOCKS: usize = 8;
