@@ -11,6 +11,7 @@ pub mod dropout_mask;
 pub mod ghost;
 pub mod layers;
 pub mod learning_rate;
+pub mod micro;
 pub mod network;
 pub mod networks;
 pub mod noise;

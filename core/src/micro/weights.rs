@@ -1,0 +1,88 @@
+//! Where parameters are read from: memory or flash, f32 or int8.
+
+use crate::plan::Tensor;
+
+/// The values of one parameter tensor, or of all running statistics, wherever they lie. Nothing is copied.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Weights<'m> {
+    /// Values in memory.
+    F32(&'m [f32]),
+    /// Little-endian f32 words, as they lie in flash; no alignment is needed.
+    Bytes(&'m [u8]),
+    /// Int8 values with a scale for each filter: value * scale of its filter.
+    Int8 {
+        /// The values, one byte each, two's complement.
+        values: &'m [u8],
+        /// Scales, one a filter, as little-endian f32 words.
+        scales: &'m [u8],
+    },
+}
+
+impl Weights<'_> {
+    /// Number of values.
+    pub const fn len(&self) -> usize {
+        match self {
+            Weights::F32(values) => values.len(),
+            Weights::Bytes(bytes) => bytes.len() / 4,
+            Weights::Int8 { values, .. } => values.len(),
+        }
+    }
+
+    /// Whether there are no values.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes values `start..start + to.len()`, which belong to filter `row`, to `to`; past the end, zeros.
+    pub fn read(&self, row: usize, start: usize, to: &mut [f32]) {
+        match *self {
+            Weights::F32(values) => {
+                let values = values.get(start..).unwrap_or_default();
+                copy(values.iter().copied(), to);
+            }
+            Weights::Bytes(bytes) => {
+                let (words, _) = bytes.as_chunks::<4>();
+                copy(words.get(start..).unwrap_or_default().iter().map(|w| f32::from_le_bytes(*w)), to);
+            }
+            Weights::Int8 { values, scales } => {
+                let (scales, _) = scales.as_chunks::<4>();
+                let scale = scales.get(row).map_or(0.0, |s| f32::from_le_bytes(*s));
+                let values = values.get(start..).unwrap_or_default();
+                copy(values.iter().map(|v| f32::from(v.cast_signed()) * scale), to);
+            }
+        }
+    }
+}
+
+fn copy(values: impl Iterator<Item = f32>, to: &mut [f32]) {
+    let values = values.chain(core::iter::repeat(0.0));
+    to.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+}
+
+/// Where a session finds the parameters that it does not train, and what it starts from.
+pub trait Model<'m> {
+    /// Values of a tensor of the plan; [`Weights::len`] must be [`Tensor::len`].
+    fn tensor(&self, tensor: &Tensor) -> Weights<'m>;
+
+    /// Running statistics of all batch norms in the plan's order.
+    fn statistics(&self) -> Weights<'m>;
+}
+
+/// A model in memory: all parameters in the plan's order, and all running statistics.
+#[derive(Clone, Copy, Debug)]
+pub struct Slices<'m> {
+    /// [`Plan::parameters`](crate::plan::Plan::parameters) values.
+    pub parameters: &'m [f32],
+    /// [`Plan::statistics`](crate::plan::Plan::statistics) values.
+    pub statistics: &'m [f32],
+}
+
+impl<'m> Model<'m> for Slices<'m> {
+    fn tensor(&self, tensor: &Tensor) -> Weights<'m> {
+        Weights::F32(self.parameters.get(tensor.range()).unwrap_or_default())
+    }
+
+    fn statistics(&self) -> Weights<'m> {
+        Weights::F32(self.statistics)
+    }
+}
