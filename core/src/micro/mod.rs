@@ -4,8 +4,11 @@
 //! [`Config`] and one arena. [`Session::required`] tells the arena's exact length before.
 
 mod config;
+pub mod crc;
 mod error;
 mod session;
+#[cfg(feature = "embedded-storage")]
+pub mod storage;
 mod weights;
 
 pub use config::{Config, Layers, Trained};
