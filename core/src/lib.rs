@@ -7,6 +7,8 @@ extern crate std;
 
 pub mod averaging;
 pub mod backend;
+#[cfg(any(feature = "conformance", test))]
+pub mod conformance;
 pub mod dropout_mask;
 pub mod ghost;
 pub mod layers;

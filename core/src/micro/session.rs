@@ -279,6 +279,9 @@ fn check(config: &Config<'_>) -> Result<(), SessionError> {
     config.optimizer.check().map_err(SessionError::Optimizer)?;
     match config.method {
         Method::Sam { .. } => return Err(SessionError::Unsupported { what: "SAM" }),
+        Method::SmoothOut(method) if !method.denoise => {
+            return Err(SessionError::Unsupported { what: "noise that stays" });
+        }
         Method::SmoothOut(method) if method.draws.count != 1 => {
             return Err(SessionError::Unsupported { what: "more than one draw yet" });
         }
