@@ -27,12 +27,28 @@ pub fn add(isa: Isa, a: &[f32], b: &[f32], sum: &mut [f32]) {
     pass(isa, [a, b], [sum], Add);
 }
 
+/// `target = source`, by all threads.
+///
+/// # Panics
+/// The lengths are not equal.
+pub fn copy(isa: Isa, source: &[f32], target: &mut [f32]) {
+    pass(isa, [source], [target], CopyFrom);
+}
+
 /// `sum += a`: how the gradient of a value used twice comes together.
 ///
 /// # Panics
 /// The lengths are not equal.
 pub fn add_to(isa: Isa, a: &[f32], sum: &mut [f32]) {
     pass(isa, [a], [sum], AddTo);
+}
+
+/// `sum += factor * a`.
+///
+/// # Panics
+/// The lengths are not equal.
+pub fn add_scaled(isa: Isa, factor: f32, a: &[f32], sum: &mut [f32]) {
+    pass(isa, [a], [sum], AddScaled(factor));
 }
 
 #[derive(Clone, Copy)]
@@ -67,12 +83,32 @@ impl Lanewise<2, 1> for Add {
 }
 
 #[derive(Clone, Copy)]
+struct CopyFrom;
+
+impl Lanewise<1, 1> for CopyFrom {
+    #[inline(always)]
+    fn lanes<S: Simd>(self, _: S, [a]: [S::F; 1], _: [S::F; 1]) -> [S::F; 1] {
+        [a]
+    }
+}
+
+#[derive(Clone, Copy)]
 struct AddTo;
 
 impl Lanewise<1, 1> for AddTo {
     #[inline(always)]
     fn lanes<S: Simd>(self, s: S, [a]: [S::F; 1], [sum]: [S::F; 1]) -> [S::F; 1] {
         [s.add(sum, a)]
+    }
+}
+
+#[derive(Clone, Copy)]
+struct AddScaled(f32);
+
+impl Lanewise<1, 1> for AddScaled {
+    #[inline(always)]
+    fn lanes<S: Simd>(self, s: S, [a]: [S::F; 1], [sum]: [S::F; 1]) -> [S::F; 1] {
+        [s.add(sum, s.mul(s.splat(self.0), a))]
     }
 }
 

@@ -197,7 +197,7 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     }
     let mantissa = s.add(s.mul_add(p, s.mul(r, r), r), s.splat(1.0));
     let exponent = s.shl::<23>(s.add_i(s.bits(shifted), s.splat_i(127)));
-    let result = s.mul(mantissa, s.from_bits(exponent));
+    let result = s.mul(mantissa, s.with_bits(exponent));
     s.select(s.gt(s.splat(SMALLEST), x), s.splat(0.0), result)
 }
 

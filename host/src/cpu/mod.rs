@@ -23,6 +23,7 @@ pub mod noise;
 mod outer;
 mod packing;
 mod panel;
+pub mod parameters;
 mod partition;
 pub mod pool;
 mod shared;

@@ -1,21 +1,24 @@
 //! The mean cross-entropy of a network over a batch, by the CPU's kernels.
 
+use super::deliver::Deliver;
 use super::network::Network;
-use crate::net::NetPlan;
+use super::parameters::{NotKept, Parameters};
 use smoothout::backend::{Backend, Objective, Pass, Reception};
 use smoothout::ghost::GhostBatches;
-use smoothout::portable::{Mode, ObjectiveError, Parameters};
+use smoothout::layers::Label;
+use smoothout::plan::Tensor;
+use smoothout::portable::Mode;
 
 /// As [`NetworkObjective`](smoothout::portable::NetworkObjective), on the CPU's kernels.
 #[derive(Debug)]
 pub struct CpuObjective<'a> {
-    /// The plan that the network was compiled from.
-    pub plan: &'a NetPlan,
-    /// The kernels.
+    /// The kernels, compiled from a plan.
     pub network: &'a mut Network,
+    /// The plan's parameter table.
+    pub tensors: &'a [Tensor],
     /// Running statistics.
     pub statistics: &'a mut [f32],
-    /// As long; those from before the step.
+    /// As long; those from before the batch.
     pub backup: &'a mut [f32],
     /// (n, C, H, W).
     pub images: &'a [f32],
@@ -23,27 +26,37 @@ pub struct CpuObjective<'a> {
     pub labels: &'a [u32],
     /// The batch's ghost batches, none larger than the plan's batch.
     pub ghosts: GhostBatches,
-    /// Images found and seen since the step began.
+    /// Images found and seen since the batch began.
     pub correct: (usize, usize),
 }
 
-impl Objective<Parameters<'_>> for CpuObjective<'_> {
+/// Why a network's loss has no value, or its gradient no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectiveError {
+    /// A label is not a class.
+    #[error("{0}")]
+    Label(Label),
+    /// The parameters cannot take the gradient.
+    #[error(transparent)]
+    Parameters(#[from] NotKept),
+}
+
+impl Objective<Parameters> for CpuObjective<'_> {
     type Error = ObjectiveError;
 
     fn ghosts(&self) -> usize {
         self.ghosts.count()
     }
 
-    fn forward(&mut self, backend: &mut Parameters<'_>, pass: &Pass) -> Result<f32, ObjectiveError> {
+    fn forward(&mut self, backend: &mut Parameters, pass: &Pass) -> Result<f32, ObjectiveError> {
         let range = self.ghosts.range(pass.ghost);
-        let len = self.plan.input().len();
+        let len = self.images.len() / self.labels.len().max(1);
         let images = &self.images[range.start * len..range.end * len];
         let labels = &self.labels[range];
-        let mode = Mode::Train(pass.address);
-        self.network.forward(self.plan, backend.point(), self.statistics, images, mode);
-        let loss = self.network.loss(self.plan, labels, true).map_err(ObjectiveError::Label)?;
+        self.network.forward(backend.point(), self.statistics, images, Mode::Train(pass.address));
+        let loss = self.network.loss(labels, true).map_err(ObjectiveError::Label)?;
         if pass.statistics && loss.mean.is_finite() {
-            self.network.update_statistics(self.plan, self.statistics);
+            self.network.update_statistics(self.statistics);
         }
         self.correct.0 += loss.correct;
         self.correct.1 += labels.len();
@@ -52,16 +65,24 @@ impl Objective<Parameters<'_>> for CpuObjective<'_> {
 
     fn backward(
         &mut self,
-        backend: &mut Parameters<'_>,
+        backend: &mut Parameters,
         _: &Pass,
         reception: &Reception,
     ) -> Result<(), ObjectiveError> {
-        let receive = |backend: &mut Parameters<'_>, tensor: &_, gradient: &[f32]| {
-            backend.receive(tensor, 0, gradient, reception)
-        };
-        self.network
-            .backward(self.plan, backend, |backend| backend.point(), receive)
-            .map_err(ObjectiveError::Memory)
+        match reception {
+            Reception::Add { weight } => {
+                let (point, gradient, deliver) = backend.gradients(*weight);
+                self.network.backward(point, gradient, deliver);
+            }
+            Reception::Update(_) => {
+                let mut gradient = vec![0.0; backend.point().len()];
+                self.network.backward(backend.point(), &mut gradient, Deliver::OVERWRITE);
+                for tensor in self.tensors.iter().rev() {
+                    backend.receive(tensor, 0, &gradient[tensor.range()], reception)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn begin(&mut self) {

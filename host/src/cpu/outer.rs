@@ -4,6 +4,7 @@
 //! lane of its own; the lanes are added up only at the very end. A register tile of rows x taps
 //! holds the sums of a few rows of pixels, which go to the sums in memory as one term, so that no
 //! chain of additions is long.
+#![expect(clippy::needless_range_loop, reason = "the tiles of registers are indexed as in the formula")]
 
 use super::layout::IMAGES;
 use super::partition::{part, piece};

@@ -5,6 +5,7 @@
 //! and multiplied with vectors of points. Both operands are read through a table of offsets, one
 //! entry a term ("tap"), so that one kernel serves every layout: a convolution's taps, its flipped
 //! taps, the rows or the columns of a matrix. A register tile of rows x points holds the sums.
+#![expect(clippy::needless_range_loop, reason = "the tiles of registers are indexed as in the formula")]
 
 use super::layout::IMAGES;
 use super::partition::piece;

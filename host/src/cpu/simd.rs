@@ -108,8 +108,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// `a > b ? a : b`; where either is not a number, `b`.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a < b ? a : b`; where either is not a number, `b`.
-    fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// |a|: the sign bit cleared.
     fn abs(self, a: Self::F) -> Self::F;
     /// The sum of all lanes: lane j is added to lane j + LANES/2, and so on by halves.
@@ -126,8 +124,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn add_i(self, a: Self::I, b: Self::I) -> Self::I;
     /// `a - b`.
     fn sub_i(self, a: Self::I, b: Self::I) -> Self::I;
-    /// The low 32 bits of `a * b`.
-    fn mul_i(self, a: Self::I, b: Self::I) -> Self::I;
     /// `a & b`.
     fn and_i(self, a: Self::I, b: Self::I) -> Self::I;
     /// `a | b`.
@@ -149,16 +145,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn rotl<const N: u32, const M: u32>(self, a: Self::I) -> Self::I {
         self.or_i(self.shl::<N>(a), self.shr::<M>(a))
     }
-    /// The low 16 bits as a signed number.
-    #[inline(always)]
-    fn low_half(self, a: Self::I) -> Self::I {
-        self.sar::<16>(self.shl::<16>(a))
-    }
-    /// The high 16 bits as a signed number.
-    #[inline(always)]
-    fn high_half(self, a: Self::I) -> Self::I {
-        self.sar::<16>(a)
-    }
     /// Product of the low halves plus product of the high halves, all signed 16-bit numbers.
     fn dot_halves(self, a: Self::I, b: Self::I) -> Self::I;
     /// The signed integer as a float, rounded to nearest even.
@@ -166,7 +152,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The same bits as integers.
     fn bits(self, a: Self::F) -> Self::I;
     /// The same bits as floats.
-    fn from_bits(self, a: Self::I) -> Self::F;
+    fn with_bits(self, a: Self::I) -> Self::F;
 
     /// Transposes a tile of 16 x 16 values of 32 bits:
     /// `target[j * target_stride + i] = source[i * source_stride + j]`.

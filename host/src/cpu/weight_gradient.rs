@@ -129,7 +129,7 @@ impl WeightGradient {
         input: &[f32],
         gradient: &[f32],
         weights: &mut [f32],
-        mut bias: Option<&mut [f32]>,
+        bias: Option<&mut [f32]>,
         deliver: Deliver,
         (slots, shared): (Slots<'_>, &mut [f32]),
     ) {
@@ -175,7 +175,7 @@ impl WeightGradient {
             });
         }
         deliver_parts(partial, weights, deliver);
-        if let Some(bias) = bias.as_deref_mut() {
+        if let Some(bias) = bias {
             deliver_parts(bias_partial, bias, deliver);
         }
     }
@@ -294,7 +294,7 @@ impl Unit<'_> {
                 width,
                 height: tile.len(),
                 sums: sums.as_mut_ptr(),
-                bias_sums: self.bias.then(|| bias_sums.as_mut_ptr()),
+                bias_sums: self.bias.then_some(bias_sums.as_mut_ptr()),
             };
             // SAFETY: the gradient's rows are rows of this block and of this unit's channels; the
             // taps read the packed rows of the same pixels, as the axes say; the sums have the

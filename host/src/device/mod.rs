@@ -1,11 +1,15 @@
 //! A network on a device: its parameters, running statistics and optimizer memory, and the passes over batches.
 
-mod local;
+mod cpu;
+mod portable;
 
-pub use local::Local;
+pub use crate::cpu::parameters::Keeps;
+pub use cpu::Cpu;
+pub use portable::Portable;
 
 use crate::net::NetPlan;
 use smoothout::backend::Draw;
+use smoothout::ghost::GhostBatches;
 use smoothout::noise::Address;
 use smoothout::optimizer::Update;
 use smoothout::step::Stepper;
@@ -17,6 +21,21 @@ pub struct Batch<'a> {
     pub images: &'a [f32],
     /// n classes.
     pub labels: &'a [u32],
+}
+
+impl Batch<'_> {
+    /// Whether the batch is one pass of a plan.
+    fn check(&self, plan: &NetPlan) -> Result<(), DeviceError> {
+        let (n, most) = (self.labels.len(), plan.batch());
+        if n == 0 || n > most || self.images.len() != n * plan.input().len() {
+            return Err(DeviceError::Batch(format!(
+                "{n} labels and {} values of images do not fit a plan for at most {most} images of {}",
+                self.images.len(),
+                plan.input()
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// One update and the batches that it is made from.
@@ -34,6 +53,38 @@ pub struct Step<'a> {
     pub update: Update,
     /// Largest norm of the gradient.
     pub clip: Option<f32>,
+}
+
+impl Step<'_> {
+    /// Hands each batch with its number to `accumulate`, which returns its loss and the images found and seen.
+    fn each_batch(
+        &self,
+        mut accumulate: impl FnMut(&Batch<'_>, u64) -> Result<(f32, (usize, usize)), DeviceError>,
+    ) -> Result<Outcome, DeviceError> {
+        let mut outcome = Outcome { loss: 0.0, correct: (0, 0) };
+        for (index, batch) in self.batches.iter().enumerate() {
+            let (loss, correct) = accumulate(batch, self.first + index as u64)?;
+            outcome.loss += loss / self.batches.len() as f32;
+            outcome.correct.0 += correct.0;
+            outcome.correct.1 += correct.1;
+        }
+        Ok(outcome)
+    }
+
+    /// The ghost batches of a batch, each of them one pass of the plan.
+    fn ghosts_of(&self, batch: &Batch<'_>, plan: &NetPlan) -> Result<GhostBatches, DeviceError> {
+        let (n, most) = (batch.labels.len(), plan.batch());
+        let ghosts = GhostBatches::new(n, self.ghosts);
+        if n == 0 || ghosts.size() > most || batch.images.len() != n * plan.input().len() {
+            return Err(DeviceError::Batch(format!(
+                "{n} labels and {} values of images in ghost batches of {} do not fit a plan for at most {most} images of {}",
+                batch.images.len(),
+                ghosts.size(),
+                plan.input()
+            )));
+        }
+        Ok(ghosts)
+    }
 }
 
 /// What came of a step.
@@ -101,6 +152,12 @@ pub enum DeviceError {
     },
 }
 
+impl DeviceError {
+    fn step(error: impl core::fmt::Display) -> Self {
+        Self::Step(error.to_string())
+    }
+}
+
 /// A network on a device.
 pub trait Device {
     /// The plan that it runs, whose batch is the largest ghost batch.
@@ -139,13 +196,4 @@ pub trait Device {
     /// # Errors
     /// The length differs.
     fn write(&mut self, part: Part, values: &[f32]) -> Result<(), DeviceError>;
-}
-
-/// Whether device keeps what the optimizer and the average need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keeps {
-    /// Moments of the optimizer: 0, 1 or 2.
-    pub moments: usize,
-    /// Whether an average is kept.
-    pub average: bool,
 }

@@ -1,6 +1,6 @@
 use super::TrainError;
 use crate::data::{AugmentationSwitches, Data, Options as DataOptions, Validation};
-use crate::device::{Device, Keeps, Local};
+use crate::device::{Cpu, Device, Keeps, Portable};
 use crate::net::{Net, NetPlan, initial_parameters};
 use crate::options::{
     AverageName, Config, DeviceName, DistributionName, MethodName, OptimizerName, RateShape,
@@ -275,7 +275,7 @@ pub fn device_of(
     keeps: Keeps,
 ) -> Box<dyn Device> {
     match name {
-        DeviceName::Portable => Box::new(Local::portable(plan, weights, keeps)),
-        DeviceName::Cpu => Box::new(Local::cpu(plan, weights, keeps)),
+        DeviceName::Portable => Box::new(Portable::new(plan, weights, keeps)),
+        DeviceName::Cpu => Box::new(Cpu::new(plan, &weights, keeps)),
     }
 }

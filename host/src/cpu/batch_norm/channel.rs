@@ -20,7 +20,7 @@ impl Run {
         let lane = vector * S::LANES % IMAGES;
         // SAFETY: LANES divides the length.
         let used = unsafe { s.load_i(self.used.as_ptr().add(lane)) };
-        s.from_bits(s.and_i(s.bits(a), used))
+        s.with_bits(s.and_i(s.bits(a), used))
     }
 }
 

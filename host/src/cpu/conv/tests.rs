@@ -77,12 +77,12 @@ fn reference(
         bias_gradient: vec![0.0; bias.len()],
     };
     for n in 0..images {
-        for o in 0..s.out_channels {
+        for (o, bias) in bias.iter().enumerate() {
             for y in 0..rows {
                 for x in 0..cols {
                     let out = ((n * s.out_channels + o) * rows + y) * cols + x;
                     let dy = f64::from(gradient[out]);
-                    r.output[out] = f64::from(bias[o]);
+                    r.output[out] = f64::from(*bias);
                     r.bias_gradient[o] += dy;
                     for c in 0..ins {
                         for ky in 0..s.kernel[0] {

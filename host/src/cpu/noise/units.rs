@@ -180,7 +180,7 @@ impl Units for Gaussian {
 fn minus_ln<S: Simd>(s: S, odd: S::I) -> S::F {
     let bits = s.bits(s.to_float(odd));
     let exponent = s.sar::<23>(s.sub_i(bits, s.splat_i(0x3f35_04f3)));
-    let mantissa = s.from_bits(s.sub_i(bits, s.shl::<23>(exponent)));
+    let mantissa = s.with_bits(s.sub_i(bits, s.shl::<23>(exponent)));
     let one = s.splat(1.0);
     let t = s.div(s.sub(mantissa, one), s.add(mantissa, one));
     let square = s.mul(t, t);
@@ -216,7 +216,7 @@ impl Units for Dropout {
         let k = unsafe { s.load_halves(buffer.cast::<i16>().add(i)) };
         let unsigned = s.and_i(k, s.splat_i(0xffff));
         let dropped = s.gt_i(s.splat_i(self.threshold), unsigned);
-        let negated = s.from_bits(s.xor_i(s.bits(w), s.splat_i(0x8000_0000)));
+        let negated = s.with_bits(s.xor_i(s.bits(w), s.splat_i(0x8000_0000)));
         s.select(dropped, negated, s.splat(0.0))
     }
 

@@ -147,7 +147,7 @@ fn nan_and_infinities_pass_the_maximum() {
     };
     let windows = WINDOWS[0];
     for isa in Isa::available() {
-        let mut run = |special: f32| {
+        let run = |special: f32| {
             let mut x = vec![-1.0; shape.len()];
             x[4 * 16 + 3] = special;
             let (mut y, mut places) = (vec![0.0; 16], vec![0; 16]);

@@ -59,7 +59,6 @@ impl Simd for Avx2 {
         sqrt(a: __m256) -> __m256 = _mm256_sqrt_ps(a);
         mul_add(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
         max(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
-        min(a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
         abs(a: __m256) -> __m256 = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
         gt(a: __m256, b: __m256) -> __m256 = _mm256_cmp_ps::<_CMP_GT_OQ>(a, b);
         select(m: __m256, a: __m256, b: __m256) -> __m256 = _mm256_blendv_ps(b, a, m);
@@ -67,7 +66,6 @@ impl Simd for Avx2 {
             _mm256_blendv_epi8(b, a, _mm256_castps_si256(m));
         add_i(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
         sub_i(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi32(a, b);
-        mul_i(a: __m256i, b: __m256i) -> __m256i = _mm256_mullo_epi32(a, b);
         and_i(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256(a, b);
         or_i(a: __m256i, b: __m256i) -> __m256i = _mm256_or_si256(a, b);
         xor_i(a: __m256i, b: __m256i) -> __m256i = _mm256_xor_si256(a, b);
@@ -76,7 +74,7 @@ impl Simd for Avx2 {
         dot_halves(a: __m256i, b: __m256i) -> __m256i = _mm256_madd_epi16(a, b);
         to_float(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
         bits(a: __m256) -> __m256i = _mm256_castps_si256(a);
-        from_bits(a: __m256i) -> __m256 = _mm256_castsi256_ps(a);
+        with_bits(a: __m256i) -> __m256 = _mm256_castsi256_ps(a);
     }
 
     #[inline(always)]

@@ -100,14 +100,12 @@ impl Simd for Portable {
         // `f32::mul_add` would be a call of a software routine here.
         mul_add(a: F, b: F, c: F) -> F = |j| a[j] * b[j] + c[j];
         max(a: F, b: F) -> F = |j| if a[j] > b[j] { a[j] } else { b[j] };
-        min(a: F, b: F) -> F = |j| if a[j] < b[j] { a[j] } else { b[j] };
         abs(a: F) -> F = |j| a[j].abs();
         gt(a: F, b: F) -> M = |j| a[j] > b[j];
         select(m: M, a: F, b: F) -> F = |j| if m[j] { a[j] } else { b[j] };
         select_i(m: M, a: I, b: I) -> I = |j| if m[j] { a[j] } else { b[j] };
         add_i(a: I, b: I) -> I = |j| a[j].wrapping_add(b[j]);
         sub_i(a: I, b: I) -> I = |j| a[j].wrapping_sub(b[j]);
-        mul_i(a: I, b: I) -> I = |j| a[j].wrapping_mul(b[j]);
         and_i(a: I, b: I) -> I = |j| a[j] & b[j];
         or_i(a: I, b: I) -> I = |j| a[j] | b[j];
         xor_i(a: I, b: I) -> I = |j| a[j] ^ b[j];
@@ -120,7 +118,7 @@ impl Simd for Portable {
         };
         to_float(a: I) -> F = |j| a[j] as i32 as f32;
         bits(a: F) -> I = |j| a[j].to_bits();
-        from_bits(a: I) -> F = |j| f32::from_bits(a[j]);
+        with_bits(a: I) -> F = |j| f32::from_bits(a[j]);
     }
 
     #[inline(always)]

@@ -1,0 +1,185 @@
+//! Core's plain kernels on one thread: slow, and the meaning of everything.
+
+use super::{Batch, Device, DeviceError, Evaluation, Gradient, Keeps, Outcome, Part, Step};
+use crate::net::{LAYERS, NetPlan, initial_statistics};
+use core::convert::Infallible;
+use smoothout::backend::{Backend, Base, Draw};
+use smoothout::layers::Label;
+use smoothout::noise::Address;
+use smoothout::plan::Tensor;
+use smoothout::portable::{
+    Memory, MemoryError, Mode, NetworkObjective, NetworkPass, Parameters, Strategy,
+};
+use smoothout::step::Stepper;
+
+/// A network on core's portable kernels.
+#[derive(Debug)]
+pub struct Portable {
+    plan: Box<NetPlan>,
+    workspace: Vec<f32>,
+    tensors: Vec<Tensor>,
+    weights: Vec<f32>,
+    shadow: Vec<f32>,
+    gradient: Vec<f32>,
+    first: Vec<f32>,
+    second: Vec<f32>,
+    average: Vec<f32>,
+    statistics: Vec<f32>,
+    /// Running statistics from before the batch, and from before the step.
+    backups: [Vec<f32>; 2],
+}
+
+/// What a pass needs, borrowed side by side.
+struct Parts<'a> {
+    plan: &'a NetPlan,
+    pass: NetworkPass<'a, f32, LAYERS>,
+    parameters: Parameters<'a>,
+    statistics: &'a mut [f32],
+    backup: &'a mut [f32],
+}
+
+impl Portable {
+    /// A network with these weights, as many as the plan has parameters.
+    pub fn new(plan: Box<NetPlan>, weights: Vec<f32>, keeps: Keeps) -> Self {
+        let kept = |yes: bool| vec![0.0; if yes { weights.len() } else { 0 }];
+        let statistics = initial_statistics(&plan);
+        Self {
+            workspace: vec![0.0; plan.workspace()],
+            tensors: plan.tensors().copied().collect(),
+            shadow: kept(true),
+            gradient: kept(true),
+            first: kept(keeps.moments > 0),
+            second: kept(keeps.moments > 1),
+            average: kept(keeps.average),
+            backups: [statistics.clone(), statistics.clone()],
+            statistics,
+            weights,
+            plan,
+        }
+    }
+
+    fn parts(&mut self) -> Result<Parts<'_>, DeviceError> {
+        let memory = Memory {
+            weights: &mut self.weights,
+            shadow: &mut self.shadow,
+            scales: &mut [],
+            gradient: &mut self.gradient,
+            first: &mut self.first,
+            second: &mut self.second,
+            average: &mut self.average,
+        };
+        let short = || DeviceError::Step("the workspace is too short for the plan".into());
+        Ok(Parts {
+            plan: &self.plan,
+            pass: NetworkPass::new(&self.plan, &mut self.workspace).ok_or_else(short)?,
+            parameters: Parameters::new(&self.tensors, memory, Strategy::Shadow).map_err(memory_error)?,
+            statistics: &mut self.statistics,
+            backup: &mut self.backups[0],
+        })
+    }
+}
+
+fn memory_error(error: MemoryError) -> DeviceError {
+    DeviceError::step(error)
+}
+
+fn batch_error(error: impl core::fmt::Display) -> DeviceError {
+    DeviceError::Batch(error.to_string())
+}
+
+impl Device for Portable {
+    fn plan(&self) -> &NetPlan {
+        &self.plan
+    }
+
+    fn step(&mut self, stepper: &mut Stepper, step: &Step<'_>) -> Result<Outcome, DeviceError> {
+        self.backups[1].copy_from_slice(&self.statistics);
+        let mut run = || {
+            let outcome = step.each_batch(|batch, at| {
+                let Parts { plan, pass, mut parameters, statistics, backup } = self.parts()?;
+                let ghosts = step.ghosts_of(batch, plan)?;
+                let data = (batch.images, batch.labels);
+                let mut objective =
+                    NetworkObjective::new(pass, statistics, backup, data, ghosts).map_err(batch_error)?;
+                let loss = stepper
+                    .accumulate(&mut parameters, &mut objective, at, step.strength)
+                    .map_err(DeviceError::step)?;
+                Ok((loss, objective.correct()))
+            })?;
+            let mut parameters = self.parts()?.parameters;
+            stepper.update(&mut parameters, &step.update, step.clip).map_err(DeviceError::step)?;
+            Ok(outcome)
+        };
+        let result = run();
+        if result.is_err() {
+            self.statistics.copy_from_slice(&self.backups[1]);
+        }
+        result
+    }
+
+    fn average(&mut self, share: f32) -> Result<(), DeviceError> {
+        self.parts()?.parameters.average(share).map_err(memory_error)
+    }
+
+    fn evaluate(&mut self, batch: Batch<'_>, draw: Option<&Draw>) -> Result<Evaluation, DeviceError> {
+        batch.check(&self.plan)?;
+        let Parts { mut pass, mut parameters, statistics, .. } = self.parts()?;
+        if let Some(draw) = draw {
+            parameters.perturb(draw, Base::Clean).map_err(memory_error)?;
+        }
+        pass.forward(parameters.point(), statistics, batch.images, Mode::Evaluate);
+        let loss = pass.loss_only(batch.labels).map_err(batch_error)?;
+        Ok(Evaluation { loss: f64::from(loss.mean) * batch.labels.len() as f64, correct: loss.correct })
+    }
+
+    fn gradient(&mut self, batch: Batch<'_>, training: Option<Address>) -> Result<Gradient, DeviceError> {
+        batch.check(&self.plan)?;
+        let mut gradient = vec![0.0; self.plan.parameters()];
+        let Parts { mut pass, mut parameters, statistics, .. } = self.parts()?;
+        let mode = training.map_or(Mode::Evaluate, Mode::Train);
+        pass.forward(parameters.point(), statistics, batch.images, mode);
+        let logits = pass.logits().to_vec();
+        let loss = pass.loss(batch.labels).map_err(|e: Label| batch_error(e))?;
+        let Ok(()) = pass.backward(
+            &mut parameters,
+            |parameters| parameters.point(),
+            statistics,
+            batch.images,
+            |_, tensor, row, values| {
+                let start = tensor.offset + row * tensor.row_len;
+                gradient[start..start + values.len()].copy_from_slice(values);
+                Ok::<(), Infallible>(())
+            },
+        );
+        if training.is_some() {
+            pass.update_statistics(statistics);
+        }
+        Ok(Gradient { loss: loss.mean, logits, gradient })
+    }
+
+    fn read(&self, part: Part) -> Vec<f32> {
+        match part {
+            Part::Weights => self.weights.clone(),
+            Part::Statistics => self.statistics.clone(),
+            Part::First => self.first.clone(),
+            Part::Second => self.second.clone(),
+            Part::Average => self.average.clone(),
+        }
+    }
+
+    fn write(&mut self, part: Part, values: &[f32]) -> Result<(), DeviceError> {
+        let target = match part {
+            Part::Weights => &mut self.weights,
+            Part::Statistics => &mut self.statistics,
+            Part::First => &mut self.first,
+            Part::Second => &mut self.second,
+            Part::Average => &mut self.average,
+        };
+        let (needed, given) = (target.len(), values.len());
+        if needed != given {
+            return Err(DeviceError::Length { part, needed, given });
+        }
+        target.copy_from_slice(values);
+        Ok(())
+    }
+}
