@@ -256,8 +256,8 @@ mod tests {
                         ($($call:tt)*) => {
                             ours.$($call)*.expect("kept");
                             core.$($call)*.expect("kept");
-                            assert!(same(ours.point(), core.point()), stringify!($($call)*));
-                            assert!(same(&ours.weights, core.memory().weights), stringify!($($call)*));
+                            assert!(same(ours.point(), core.point()), "{}", stringify!($($call)*));
+                            assert!(same(&ours.weights, core.memory().weights), "{}", stringify!($($call)*));
                         };
                     }
                     both!(perturb(&draw(1), Base::Clean));
