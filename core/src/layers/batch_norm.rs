@@ -82,15 +82,15 @@ impl BatchNorm {
     /// Moves the running mean and variance (`running`, mean first) towards the batch's (`batch`: mean, then biased
     /// variance), which is over `values` values a channel.
     pub(crate) fn update_running<T: Real>(&self, values: usize, batch: &[T], running: &mut [T]) {
-        let channels = running.len() / 2;
-        let (mean, variance) = running.split_at_mut(channels);
+        let (mean, variance) = running.split_at_mut(running.len() / 2);
+        let (of_mean, of_variance) = batch.split_at(batch.len() / 2);
         let momentum = T::from_f32(self.momentum);
         let unbiased = T::from_usize(values) / T::from_usize(values.saturating_sub(1).max(1));
-        for c in 0..channels {
-            let of_batch = batch[channels + c] * unbiased;
-            mean[c] = (T::ONE - momentum) * mean[c] + momentum * batch[c];
-            variance[c] = (T::ONE - momentum) * variance[c] + momentum * of_batch;
-        }
+        let towards = |running: &mut T, value: T| {
+            *running = (T::ONE - momentum) * *running + momentum * value;
+        };
+        mean.iter_mut().zip(of_mean).for_each(|(mean, value)| towards(mean, *value));
+        variance.iter_mut().zip(of_variance).for_each(|(to, value)| towards(to, *value * unbiased));
     }
 
     /// y from these statistics: in evaluation the running ones.

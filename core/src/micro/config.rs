@@ -1,9 +1,10 @@
 //! What a session does and what it trains.
 
 use crate::network::Layer;
-use crate::optimizer::Optimizer;
+use super::SessionError;
+use crate::optimizer::{Optimizer, Update};
 use crate::plan::{PlannedLayer, Role, Tensor};
-use crate::step::Method;
+use crate::step::{Method, Stepper};
 
 /// What a session does. Everything here decides how much memory it needs; see
 /// [`Session::required`](super::Session::required).
@@ -43,6 +44,29 @@ impl Config<'_> {
             clip: None,
             accumulate: false,
             trained: Trained::all(),
+        }
+    }
+
+    /// One update at this time, of a gradient that is multiplied by `scale` first.
+    pub(super) const fn update(&self, time: u64, scale: f32) -> Update {
+        Update {
+            optimizer: self.optimizer,
+            rate: self.rate,
+            weight_decay: self.weight_decay,
+            gradient_scale: scale,
+            time,
+        }
+    }
+
+    /// Refuses what cannot be done.
+    pub(super) fn check(&self) -> Result<(), SessionError> {
+        self.optimizer.check().map_err(SessionError::Optimizer)?;
+        Stepper::new(self.method, self.seed).map_err(SessionError::Method)?;
+        let unsupported = |what| Err(SessionError::Unsupported { what });
+        match self.method {
+            Method::Sam { .. } => unsupported("SAM"),
+            Method::SmoothOut(method) if !method.denoise => unsupported("training without de-noising"),
+            _ => Ok(()),
         }
     }
 

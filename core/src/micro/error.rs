@@ -46,6 +46,10 @@ pub enum SessionError {
         /// The norm.
         norm: f32,
     },
+    /// A length does not fit the machine's word.
+    TooLarge,
+    /// Buffers overlap that must not: a fault of this library.
+    Layout,
     /// A step was begun and not finished, or none was begun.
     Order {
         /// What has to come first.
@@ -70,6 +74,8 @@ impl fmt::Display for SessionError {
             SessionError::Label(error) => error.fmt(f),
             SessionError::Loss { value } => write!(f, "the loss is {value}"),
             SessionError::Gradient { norm } => write!(f, "the norm of the gradient is {norm}"),
+            SessionError::TooLarge => write!(f, "a length does not fit the machine's word"),
+            SessionError::Layout => write!(f, "buffers overlap that must not: a fault of smoothout"),
             SessionError::Order { first } => write!(f, "{first} first"),
         }
     }

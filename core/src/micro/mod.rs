@@ -3,13 +3,26 @@
 //! A [`Session`] takes a [`Plan`](crate::plan::Plan), a [`Model`] (where the parameters lie, in flash or in memory), a
 //! [`Config`] and one arena. [`Session::required`] tells the arena's exact length before.
 
+mod batch_norm;
 mod config;
+mod conv;
 pub mod crc;
+mod elementwise;
 mod error;
+mod layout;
+mod linear;
+mod loss;
+mod pass;
+mod pool;
+mod relu;
+mod rows;
 mod session;
 #[cfg(feature = "embedded-storage")]
 pub mod storage;
+mod stage;
+mod update;
 mod weights;
+mod work;
 
 pub use config::{Config, Layers, Trained};
 pub use error::SessionError;

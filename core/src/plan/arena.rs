@@ -25,7 +25,7 @@ impl Buffer {
     }
 
     /// Whether the two would share memory while both are alive.
-    pub(super) const fn collides(&self, other: &Self) -> bool {
+    pub(crate) const fn collides(&self, other: &Self) -> bool {
         self.alive_with(other)
             && self.len > 0
             && other.len > 0
@@ -33,7 +33,7 @@ impl Buffer {
             && other.offset < self.stop()
     }
 
-    pub(super) const fn stop(&self) -> usize {
+    pub(crate) const fn stop(&self) -> usize {
         self.offset.saturating_add(self.len)
     }
 }

@@ -1,0 +1,193 @@
+//! Where everything lies in the arena.
+
+use super::stage::{Feed, Memory, Stage};
+use super::{Config, SessionError};
+use crate::network::Layer;
+use crate::plan::arena::{Buffer, place};
+use crate::plan::{Plan, Purpose};
+use heapless::Vec;
+
+/// Elements of a linear layer's filter that are worked on together.
+pub(super) const BLOCK: usize = 128;
+
+/// Fewest values of scratch memory.
+const LEAST: usize = 16;
+
+/// Lengths of the arena's parts, in the order in which they lie there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Trained weights; the moments, as many each, follow.
+    pub trained: usize,
+    /// Number of moments.
+    pub moments: usize,
+    /// Running statistics.
+    pub statistics: usize,
+    /// Stored gradient: 0, or as many as the trained weights.
+    pub gradient: usize,
+    /// Running statistics from before the step.
+    pub backup: usize,
+    /// Of each batch norm's channels: mean and inverse standard deviation, then scale and shift at the evaluation
+    /// point.
+    pub norms: usize,
+    /// Scales of the noise of filters whose values the backward pass needs again.
+    pub scales: usize,
+    /// One filter, its gradient and one channel.
+    pub scratch: usize,
+    /// Activations, their gradients, bits and bytes.
+    pub values: usize,
+}
+
+impl Layout {
+    /// Everything that outlives a power cut.
+    pub(super) const fn state(&self) -> usize {
+        self.trained * (1 + self.moments) + self.statistics
+    }
+
+    /// Length of the arena; `None` when it does not fit the machine's word.
+    pub(super) fn total(&self) -> Option<usize> {
+        let moments = self.trained.checked_mul(1 + self.moments)?;
+        [self.statistics, self.gradient, self.backup, self.norms, self.scales, self.scratch, self.values]
+            .into_iter()
+            .try_fold(moments, usize::checked_add)
+    }
+}
+
+/// Lays out the arena and tells each stage where its buffers are.
+pub(super) fn lay_out<const N: usize>(
+    plan: &Plan<N>,
+    stages: &mut Vec<Stage<'_>, N>,
+    trained: usize,
+    config: &Config<'_>,
+) -> Result<Layout, SessionError> {
+    let statistics = plan.statistics();
+    let training = plan.purpose() == Purpose::Training;
+    let mut layout = Layout {
+        trained,
+        moments: if training { config.optimizer.moments() } else { 0 },
+        statistics,
+        gradient: if training && config.keeps_gradient() { trained } else { 0 },
+        backup: if training && stages.iter().any(Stage::uses_batch) { statistics } else { 0 },
+        norms: 2 * statistics,
+        ..Layout::default()
+    };
+    for stage in stages.iter_mut() {
+        if !training {
+            stage.live = false;
+        }
+        let rows = stage.head_shape.channels;
+        let again = stage.weight.is_some_and(|w| w.is_trained()) && stage.input_gradient;
+        if training && again && matches!(stage.layer, Layer::Conv2d(_) | Layer::Linear(_)) {
+            stage.scales = Some(layout.scales);
+            layout.scales += rows;
+        }
+        layout.scratch = layout.scratch.max(scratch(stage));
+    }
+    let batch = plan.batch();
+    layout.values = values(stages, batch).ok_or(SessionError::TooLarge)?;
+    Ok(layout)
+}
+
+/// Values of scratch memory that a stage works in: a filter, its gradient, a channel.
+fn scratch(stage: &Stage<'_>) -> usize {
+    let row = stage.weight.map_or(0, |w| w.row_len);
+    let plane = if stage.pool.is_some() { stage.head_shape.pixels() } else { 0 };
+    let needed = match stage.layer {
+        Layer::Conv2d(_) => 2 * row + plane,
+        Layer::Linear(_) => row.min(BLOCK),
+        _ => plane,
+    };
+    needed.max(LEAST)
+}
+
+/// Places outputs, gradients, bits and bytes by their lives and returns the length they need.
+///
+/// Moments: stage i runs forward at i, the loss is taken at n, stage i runs backward at 2n - i.
+fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Option<usize> {
+    let n = stages.len();
+    let backward = |stage: usize| 2 * n - stage;
+    let mut outputs: Vec<Buffer, N> = Vec::new();
+    let mut extras: Vec<Buffer, N> = Vec::new();
+    let mut gradients: Vec<Buffer, N> = Vec::new();
+    for i in 0..n {
+        let mine = Feed::Stage(i);
+        let (mut end, mut kept, mut first, mut last_reader, mut readers) = (i, false, n, i, 0);
+        for (j, reader) in stages.iter().enumerate().skip(i + 1) {
+            if !reader.feeds().contains(&mine) {
+                continue;
+            }
+            let keeps = reader.live && reader.reads_input_backward();
+            kept |= keeps;
+            end = end.max(if keeps { backward(j) } else { j });
+            (first, last_reader) = (backward(j), j);
+            readers += reader.feeds().iter().filter(|feed| **feed == mine).count();
+        }
+        if i + 1 == n {
+            end = n;
+        }
+        // The last one in the list is the first one to write the gradient.
+        let in_place = readers == 1
+            && stages.get(last_reader).is_some_and(|r| r.live && r.uses_batch() && r.input_gradient);
+        if in_place && let Some(reader) = stages.get_mut(last_reader) {
+            reader.in_place = true;
+        }
+        let stage = stages.get_mut(i)?;
+        stage.memory = match (stage.live, stage.pool, stage.relu) {
+            (false, ..) | (true, None, false) => Memory::Nothing,
+            (true, Some(_), _) => Memory::Bytes,
+            // The input's gradient may lie where the output was.
+            (true, None, true) if kept && !in_place => Memory::Sign,
+            (true, None, true) => Memory::Bits,
+        };
+        if stage.memory == Memory::Sign {
+            end = end.max(backward(i));
+        }
+        let len = stage.shape.len().checked_mul(batch)?;
+        let needed = stage.live && !in_place;
+        if in_place {
+            // Output, then the gradient in its place.
+            end = end.max(backward(i));
+        }
+        let extra = stage.extra_words().checked_mul(batch)?;
+        let _ = outputs.push(Buffer::new(i, end, len));
+        let _ = extras.push(Buffer::new(i, if stage.live { backward(i) } else { i }, extra));
+        let _ = gradients.push(Buffer::new(first, backward(i), if needed { len } else { 0 }));
+    }
+    let mut total = place(&mut outputs)?;
+    for i in (0..n).rev() {
+        let (before, later) = gradients.split_at_mut_checked(i + 1)?;
+        let gradient = before.last_mut()?;
+        settle(gradient, outputs.iter().chain(&*later));
+        total = total.max(gradient.stop());
+    }
+    for i in 0..n {
+        let (placed, rest) = extras.split_at_mut_checked(i)?;
+        settle(rest.first_mut()?, outputs.iter().chain(&gradients).chain(&*placed));
+        total = total.max(extras.get(i)?.stop());
+    }
+    for (i, stage) in stages.iter_mut().enumerate() {
+        let (output, gradient) = (outputs.get(i)?, gradients.get(i)?);
+        stage.output = output.offset;
+        let apart = gradient.len > 0 || !stage.live;
+        stage.gradient = if apart { gradient.offset } else { output.offset };
+        stage.extra = extras.get(i)?.offset;
+    }
+    for i in 0..n {
+        let (before, rest) = stages.split_at_mut_checked(i)?;
+        let stage = rest.first_mut()?;
+        let of = |feed: Feed| match feed {
+            Feed::Stage(at) => before.get(at).map_or((0, 0), |fed| (fed.output, fed.gradient)),
+            Feed::Images | Feed::Nothing => (0, 0),
+        };
+        (stage.input_at, stage.input_gradient_at) = of(stage.input);
+        (stage.addend_at, stage.addend_gradient_at) = of(stage.addend);
+    }
+    Some(total)
+}
+
+/// Moves a buffer past everything that it collides with.
+fn settle<'b>(buffer: &mut Buffer, others: impl Iterator<Item = &'b Buffer> + Clone) {
+    buffer.offset = 0;
+    while let Some(obstacle) = others.clone().find(|other| buffer.collides(other)) {
+        buffer.offset = obstacle.stop();
+    }
+}

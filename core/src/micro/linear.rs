@@ -1,0 +1,222 @@
+//! Fully connected layers: one neuron at a time, in parts of its weights, over all images of the batch.
+
+use super::pass::{Backward, Forward, Parts, Pass, take};
+use super::relu;
+use super::stage::Stage;
+use super::update::Receive;
+use crate::noise::sequence::Sequence;
+use core::ops::Range;
+
+/// Images whose sums are formed side by side.
+const SIDE: usize = 4;
+
+/// Forward pass of these neurons.
+pub(super) fn forward(
+    stage: &Stage<'_>,
+    rows: Range<usize>,
+    pass: &Pass,
+    parts: &mut Parts<'_>,
+    images: &[f32],
+    at: &mut Option<Sequence>,
+) -> Option<()> {
+    let weight = stage.weight.as_ref()?;
+    let (inputs, outputs) = (weight.row_len, stage.shape.channels);
+    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.values, images)?;
+    if rows.start == 0 {
+        // The first image has the biases: they begin every image's sums.
+        let (first, others) = y.split_at_mut_checked(outputs)?;
+        for y in others.chunks_exact_mut(outputs.max(1)) {
+            y.iter_mut().zip(&*first).for_each(|(to, from)| *to = *from);
+        }
+    }
+    let block = parts.scratch.len().max(1);
+    for row in rows {
+        let noise = pass.noise(weight, at);
+        if inputs <= block {
+            let (filter, scale) = weight.at_point(row, noise, None, parts.state.weights, parts.scratch)?;
+            remember(stage, row, scale, parts.scales)?;
+            add_dots(filter, 0, x, inputs, row, y, outputs);
+        } else {
+            let mut scale = 0.0;
+            if let (Some((noise, at)), Some(range)) = (noise, weight.range(row)) {
+                scale = noise.next_scale(at, parts.state.weights.get(range)?, parts.scratch);
+                remember(stage, row, scale, parts.scales)?;
+            }
+            for start in (0..inputs).step_by(block) {
+                let part = start..(start + block).min(inputs);
+                let noise = pass.noise(weight, at);
+                let filter = weight.part(row, part, noise, scale, parts.state.weights, parts.scratch)?;
+                add_dots(filter, start, x, inputs, row, y, outputs);
+            }
+        }
+        for image in 0..pass.images {
+            let at = image * outputs + row;
+            relu::finish_in_place(stage, image, row, y.get_mut(at..=at)?, extra)?;
+        }
+    }
+    Some(())
+}
+
+fn remember(stage: &Stage<'_>, row: usize, scale: f32, scales: &mut [f32]) -> Option<()> {
+    if let Some(first) = stage.scales {
+        *scales.get_mut(first + row)? = scale;
+    }
+    Some(())
+}
+
+/// y[image][row] += the product of a part of a neuron's weights with that part of each image.
+fn add_dots(
+    filter: &[f32],
+    start: usize,
+    x: &[f32],
+    inputs: usize,
+    row: usize,
+    y: &mut [f32],
+    outputs: usize,
+) {
+    let mut ys = y.chunks_exact_mut(outputs.max(1));
+    let mut groups = x.chunks_exact((SIDE * inputs).max(1));
+    for group in &mut groups {
+        let mut each = group.chunks_exact(inputs.max(1)).map(|x| x.get(start..).unwrap_or_default());
+        let mut next = || each.next().unwrap_or_default();
+        let sums = dots(filter, [next(), next(), next(), next()]);
+        for (sum, y) in sums.into_iter().zip(&mut ys) {
+            if let Some(y) = y.get_mut(row) {
+                *y += sum;
+            }
+        }
+    }
+    for (x, y) in groups.remainder().chunks_exact(inputs.max(1)).zip(ys) {
+        if let Some(y) = y.get_mut(row) {
+            *y += dot(filter, x.get(start..).unwrap_or_default());
+        }
+    }
+}
+
+/// Sum of products in four partial sums.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 4];
+    let (fours, rest) = a.as_chunks::<4>();
+    let (b_fours, b) = b.get(..a.len()).unwrap_or_default().as_chunks::<4>();
+    for (a, b) in fours.iter().zip(b_fours) {
+        multiply_add(&mut lanes, a, b);
+    }
+    total(lanes, rest, b)
+}
+
+/// The same products of `a` with four others.
+fn dots(a: &[f32], [b, c, d, e]: [&[f32]; SIDE]) -> [f32; SIDE] {
+    let mut lanes = [[0.0f32; 4]; SIDE];
+    let (fours, rest) = a.as_chunks::<4>();
+    let cut = |b: &'_ [f32]| b.len().min(a.len());
+    let ((bs, b), (cs, c)) = (chunks(b, cut(b)), chunks(c, cut(c)));
+    let ((ds, d), (es, e)) = (chunks(d, cut(d)), chunks(e, cut(e)));
+    for ((((a, b), c), d), e) in fours.iter().zip(bs).zip(cs).zip(ds).zip(es) {
+        let [of_b, of_c, of_d, of_e] = &mut lanes;
+        multiply_add(of_b, a, b);
+        multiply_add(of_c, a, c);
+        multiply_add(of_d, a, d);
+        multiply_add(of_e, a, e);
+    }
+    let [of_b, of_c, of_d, of_e] = lanes;
+    [total(of_b, rest, b), total(of_c, rest, c), total(of_d, rest, d), total(of_e, rest, e)]
+}
+
+fn chunks(values: &[f32], len: usize) -> (&[[f32; 4]], &[f32]) {
+    values.get(..len).unwrap_or_default().as_chunks()
+}
+
+#[inline(always)]
+fn multiply_add(lanes: &mut [f32; 4], a: &[f32; 4], b: &[f32; 4]) {
+    lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (a, b))| *lane += a * b);
+}
+
+fn total(lanes: [f32; 4], a: &[f32], b: &[f32]) -> f32 {
+    let sum = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+    a.iter().zip(b).fold(sum, |sum, (a, b)| sum + a * b)
+}
+
+/// Backward pass of these neurons.
+pub(super) fn backward(
+    stage: &Stage<'_>,
+    rows: Range<usize>,
+    pass: &Pass,
+    parts: &mut Parts<'_>,
+    images: &[f32],
+    at: &mut Option<Sequence>,
+    receive: &Receive,
+) -> Option<()> {
+    let weight = stage.weight.as_ref()?;
+    let (inputs, outputs) = (weight.row_len, stage.shape.channels);
+    let Backward { x, dy, dx, .. } = pass.backward_buffers(stage, parts.values, images)?;
+    for row in rows {
+        let scale = stage.scales.and_then(|s| parts.scales.get(s + row).copied()).unwrap_or(0.0);
+        let trained = weight.range(row);
+        let block = parts.scratch.len().max(1);
+        for start in (0..inputs).step_by(block) {
+            let part = start..(start + block).min(inputs);
+            if stage.input_gradient {
+                let noise = pass.noise(weight, at);
+                let filter =
+                    weight.part(row, part.clone(), noise, scale, parts.state.weights, parts.scratch)?;
+                for (dx, dy) in dx.chunks_exact_mut(inputs.max(1)).zip(dy.chunks_exact(outputs.max(1))) {
+                    let g = *dy.get(row)?;
+                    if g != 0.0 {
+                        let dx = dx.get_mut(part.clone())?;
+                        dx.iter_mut().zip(filter).for_each(|(dx, w)| *dx += g * w);
+                    }
+                }
+            }
+            if let Some(range) = &trained {
+                let gradient = parts.scratch.get_mut(..part.len())?;
+                sum_images(x, inputs, start, dy, outputs, row, gradient);
+                let range = range.start + part.start..range.start + part.end;
+                receive.take(&mut parts.state, range, gradient)?;
+            }
+        }
+        if let Some(range) = stage.bias.and_then(|bias| bias.range(row)) {
+            let sum = dy.chunks_exact(outputs.max(1)).filter_map(|dy| dy.get(row));
+            let sum = sum.fold(0.0, |sum, g| sum + g);
+            receive.take(&mut parts.state, range, &[sum])?;
+        }
+    }
+    Some(())
+}
+
+/// gradient = sum over images of dy[image][row] times the part of the image that begins at `start`.
+fn sum_images(
+    x: &[f32],
+    inputs: usize,
+    start: usize,
+    dy: &[f32],
+    outputs: usize,
+    row: usize,
+    gradient: &mut [f32],
+) {
+    let len = gradient.len();
+    if dy.len() == outputs {
+        let g = dy.get(row).copied().unwrap_or(0.0);
+        let x = take(x, start, len).unwrap_or_default();
+        gradient.iter_mut().zip(x).for_each(|(to, x)| *to = g * x);
+        return;
+    }
+    let each = || x.chunks_exact(inputs.max(1)).zip(dy.chunks_exact(outputs.max(1)));
+    let (eights, rest) = gradient.as_chunks_mut::<8>();
+    for (i, to) in eights.iter_mut().enumerate() {
+        let mut sums = [0.0f32; 8];
+        for (x, dy) in each() {
+            if let (Some(x), Some(g)) =
+                (x.get(start + 8 * i..).and_then(|x| x.first_chunk::<8>()), dy.get(row))
+            {
+                sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += g * x);
+            }
+        }
+        *to = sums;
+    }
+    let end = start + len - rest.len();
+    for (i, to) in rest.iter_mut().enumerate() {
+        *to = each()
+            .filter_map(|(x, dy)| Some(x.get(end + i)? * dy.get(row)?))
+            .fold(0.0, |sum, product| sum + product);
+    }
+}

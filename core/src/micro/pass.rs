@@ -1,0 +1,241 @@
+//! One forward or backward pass: which memory each stage works in.
+
+use super::layout::Layout;
+use super::rows::NextNoise;
+use super::stage::{Feed, Memory, Parameter, Stage};
+use super::update::Receive;
+use super::{batch_norm, conv, elementwise, linear, relu};
+use crate::backend::Draw;
+use crate::network::Layer;
+use crate::noise::Address;
+use crate::noise::sequence::Sequence;
+use core::ops::Range;
+
+/// The trained weights and what belongs to each of them.
+pub(super) struct State<'a> {
+    pub weights: &'a mut [f32],
+    /// Moments of the optimizer; empty when it has none.
+    pub first: &'a mut [f32],
+    pub second: &'a mut [f32],
+    /// Stored gradient; empty when none is.
+    pub gradient: &'a mut [f32],
+}
+
+/// The arena's parts; see [`Layout`].
+pub(super) struct Parts<'a> {
+    pub state: State<'a>,
+    pub statistics: &'a mut [f32],
+    pub backup: &'a mut [f32],
+    pub norms: &'a mut [f32],
+    pub scales: &'a mut [f32],
+    pub scratch: &'a mut [f32],
+    pub values: &'a mut [f32],
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn new(arena: &'a mut [f32], layout: &Layout) -> Option<Self> {
+        let moment = |number| if layout.moments >= number { layout.trained } else { 0 };
+        let (weights, arena) = arena.split_at_mut_checked(layout.trained)?;
+        let (first, arena) = arena.split_at_mut_checked(moment(1))?;
+        let (second, arena) = arena.split_at_mut_checked(moment(2))?;
+        let (statistics, arena) = arena.split_at_mut_checked(layout.statistics)?;
+        let (gradient, arena) = arena.split_at_mut_checked(layout.gradient)?;
+        let (backup, arena) = arena.split_at_mut_checked(layout.backup)?;
+        let (norms, arena) = arena.split_at_mut_checked(layout.norms)?;
+        let (scales, arena) = arena.split_at_mut_checked(layout.scales)?;
+        let (scratch, arena) = arena.split_at_mut_checked(layout.scratch)?;
+        let values = arena.get_mut(..layout.values)?;
+        let state = State { weights, first, second, gradient };
+        Some(Self { state, statistics, backup, norms, scales, scratch, values })
+    }
+}
+
+/// What a forward pass reads and writes: input, output, bits or bytes.
+pub(super) struct Forward<'v> {
+    pub x: &'v [f32],
+    pub y: &'v mut [f32],
+    pub extra: &'v mut [f32],
+}
+
+/// What a backward pass reads and writes: input (empty when nothing reads it), gradient of the output, of the input
+/// (empty when nobody needs it), bytes.
+pub(super) struct Backward<'v> {
+    pub x: &'v [f32],
+    pub dy: &'v mut [f32],
+    pub dx: &'v mut [f32],
+    pub extra: &'v mut [f32],
+}
+
+/// One pass over one ghost batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pass {
+    /// Number of images.
+    pub images: usize,
+    /// Address of dropout masks in training; in evaluation there are none, and batch norms use running statistics.
+    pub training: Option<Address>,
+    /// The perturbation.
+    pub draw: Option<Draw>,
+}
+
+impl Pass {
+    /// The noise of a tensor's next values; `at` is where its stream stands, nowhere at first.
+    pub(super) fn noise<'n>(
+        &'n self,
+        parameter: &Parameter<'_>,
+        at: &'n mut Option<Sequence>,
+    ) -> NextNoise<'n> {
+        let draw = self.draw.as_ref()?;
+        if !parameter.is_trained() || !draw.selection.contains(parameter.role) {
+            return None;
+        }
+        let at = at.get_or_insert_with(|| Sequence::new(draw.address.tensor(parameter.index)));
+        Some((&draw.noise, at))
+    }
+
+    /// Runs these channels of a stage forward. `at` is the stream of the weight's noise.
+    pub(super) fn forward(
+        &self,
+        stage: &Stage<'_>,
+        rows: Range<usize>,
+        parts: &mut Parts<'_>,
+        images: &[f32],
+        at: &mut Option<Sequence>,
+    ) -> Option<()> {
+        if rows.start == 0 {
+            *at = None;
+            self.biases(stage, parts, images)?;
+        }
+        match &stage.layer {
+            Layer::Conv2d(conv) => conv::forward(conv, stage, rows, self, parts, images, at),
+            Layer::Linear(_) => linear::forward(stage, rows, self, parts, images, at),
+            Layer::BatchNorm(norm) => batch_norm::forward(norm, stage, rows, self, parts, images),
+            _ => elementwise::forward(stage, rows, self, parts, images),
+        }
+    }
+
+    /// Writes the biases of a convolution or linear layer where its first image's channels begin.
+    fn biases(&self, stage: &Stage<'_>, parts: &mut Parts<'_>, images: &[f32]) -> Option<()> {
+        if !matches!(stage.layer, Layer::Conv2d(_) | Layer::Linear(_)) {
+            return Some(());
+        }
+        let Forward { y, .. } = self.forward_buffers(stage, parts.values, images)?;
+        let mut slots = y.chunks_exact_mut(stage.shape.pixels().max(1));
+        let mut write = |value: f32| {
+            if let Some(first) = slots.next().and_then(|channel| channel.first_mut()) {
+                *first = value;
+            }
+        };
+        let rows = stage.shape.channels;
+        match &stage.bias {
+            Some(bias) => {
+                bias.each_value(rows, self, parts.state.weights, parts.scratch, |_, b| write(b))
+            }
+            None => {
+                (0..rows).for_each(|_| write(0.0));
+                Some(())
+            }
+        }
+    }
+
+    /// Runs these channels of a stage backward and hands their gradients to `receive`.
+    pub(super) fn backward(
+        &self,
+        stage: &Stage<'_>,
+        rows: Range<usize>,
+        parts: &mut Parts<'_>,
+        images: &[f32],
+        at: &mut Option<Sequence>,
+        receive: &Receive,
+    ) -> Option<()> {
+        if rows.start == 0 {
+            *at = None;
+            self.begin_backward(stage, parts)?;
+        }
+        match &stage.layer {
+            Layer::Conv2d(conv) => {
+                conv::backward(conv, stage, rows, self, parts, images, at, receive)
+            }
+            Layer::Linear(_) => linear::backward(stage, rows, self, parts, images, at, receive),
+            Layer::BatchNorm(norm) => {
+                batch_norm::backward(norm, stage, rows, self, parts, images, receive)
+            }
+            _ => elementwise::backward(stage, rows, self, parts),
+        }
+    }
+
+    /// Masks the output's gradient and clears the inputs' where this stage is the first to write them.
+    fn begin_backward(&self, stage: &Stage<'_>, parts: &mut Parts<'_>) -> Option<()> {
+        let of_output = |at: usize| at..at + self.images * stage.shape.len();
+        let of_input = |at: usize| at..at + self.images * stage.input_shape.len();
+        if matches!(stage.memory, Memory::Sign | Memory::Bits) {
+            let sign = stage.memory == Memory::Sign;
+            let y = if sign { of_output(stage.output) } else { 0..0 };
+            let ranges = [y, self.extra(stage), of_output(stage.gradient)];
+            let [y, extra, dy] = parts.values.get_disjoint_mut(ranges).ok()?;
+            relu::mask(stage, y, extra, dy);
+        }
+        if stage.input_gradient && stage.first_of_input && !stage.in_place {
+            parts.values.get_mut(of_input(stage.input_gradient_at))?.fill(0.0);
+        }
+        if stage.addend_gradient && stage.first_of_addend {
+            parts.values.get_mut(of_input(stage.addend_gradient_at))?.fill(0.0);
+        }
+        Some(())
+    }
+
+    fn extra(&self, stage: &Stage<'_>) -> Range<usize> {
+        match self.images * stage.extra_words() {
+            0 => 0..0,
+            len => stage.extra..stage.extra + len,
+        }
+    }
+
+    pub(super) fn forward_buffers<'v>(
+        &self,
+        stage: &Stage<'_>,
+        values: &'v mut [f32],
+        images: &'v [f32],
+    ) -> Option<Forward<'v>> {
+        let len = self.images * stage.input_shape.len();
+        let from_images = stage.input == Feed::Images;
+        let x = if from_images { 0..0 } else { stage.input_at..stage.input_at + len };
+        let y = stage.output..stage.output + self.images * stage.shape.len();
+        let [x, y, extra] = values.get_disjoint_mut([x, y, self.extra(stage)]).ok()?;
+        let x = if from_images { images.get(..len)? } else { x };
+        Some(Forward { x, y, extra })
+    }
+
+    pub(super) fn backward_buffers<'v>(
+        &self,
+        stage: &Stage<'_>,
+        values: &'v mut [f32],
+        images: &'v [f32],
+    ) -> Option<Backward<'v>> {
+        let len = self.images * stage.input_shape.len();
+        let range = |yes: bool, at: usize| if yes { at..at + len } else { 0..0 };
+        let from_images = stage.input == Feed::Images;
+        let reads = stage.reads_input_backward() && !stage.in_place;
+        let bytes = stage.memory == Memory::Bytes;
+        let ranges = [
+            range(reads && !from_images, stage.input_at),
+            stage.gradient..stage.gradient + self.images * stage.shape.len(),
+            range(stage.input_gradient, stage.input_gradient_at),
+            if bytes { self.extra(stage) } else { 0..0 },
+        ];
+        let [x, dy, dx, extra] = values.get_disjoint_mut(ranges).ok()?;
+        let x = if reads && from_images { images.get(..len)? } else { x };
+        Some(Backward { x, dy, dx, extra })
+    }
+}
+
+/// `len` values from `start` on.
+#[inline]
+pub(super) fn take(values: &[f32], start: usize, len: usize) -> Option<&[f32]> {
+    values.get(start..)?.get(..len)
+}
+
+/// The same to write.
+#[inline]
+pub(super) fn take_mut(values: &mut [f32], start: usize, len: usize) -> Option<&mut [f32]> {
+    values.get_mut(start..)?.get_mut(..len)
+}

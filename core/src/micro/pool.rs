@@ -1,0 +1,125 @@
+//! Pooling, one channel of one image at a time. The place of each maximum is kept in a byte.
+
+use crate::layers::{AvgPool2d, MaxPool2d};
+use crate::shape::Shape;
+use core::ops::Range;
+
+/// The byte of a window whose maximum the ReLU cut off: no gradient goes there.
+pub(super) const CLIPPED: u8 = u8::MAX;
+
+/// The part of the window inside the input along one axis.
+fn clipped(o: usize, kernel: usize, stride: usize, padding: usize, size: usize) -> Range<usize> {
+    let start = o * stride;
+    let end = (start + kernel).saturating_sub(padding).min(size);
+    start.saturating_sub(padding).min(end)..end
+}
+
+/// y = the maximum of each window of x, and its place in `bytes`, four a word, unless that is empty. With `relu`, values
+/// below 0 become 0.
+pub(super) fn maximum(
+    pool: &MaxPool2d,
+    relu: bool,
+    input: Shape,
+    output: Shape,
+    x: &[f32],
+    y: &mut [f32],
+    bytes: &mut [f32],
+) {
+    let ([kh, kw], [sh, sw], [ph, pw]) = (pool.kernel, pool.stride, pool.padding);
+    let mut words = bytes.iter_mut();
+    let (mut packed, mut count) = (0u32, 0u32);
+    for (oh, y) in y.chunks_exact_mut(output.width.max(1)).enumerate() {
+        let rows = clipped(oh, kh, sh, ph, input.height);
+        for (ow, y) in y.iter_mut().enumerate() {
+            let columns = clipped(ow, kw, sw, pw, input.width);
+            let (mut place, mut largest) = (0, f32::NEG_INFINITY);
+            for row in rows.clone() {
+                let start = row * input.width;
+                let x = x.get(start + columns.start..start + columns.end).unwrap_or_default();
+                let first = (row + ph - oh * sh) * kw + columns.start + pw - ow * sw;
+                for (at, x) in (first..).zip(x) {
+                    // Not a number stays one: it must reach the loss, where it is noticed.
+                    if *x > largest || (x.is_nan() && !largest.is_nan()) {
+                        (place, largest) = (at, *x);
+                    }
+                }
+            }
+            let cut = relu && largest <= 0.0;
+            *y = if cut { 0.0 } else { largest };
+            packed |= u32::from(if cut { CLIPPED } else { place as u8 }) << (8 * (count % 4));
+            count += 1;
+            if count % 4 == 0
+                && let Some(word) = words.next()
+            {
+                *word = f32::from_bits(packed);
+                packed = 0;
+            }
+        }
+    }
+    if count % 4 != 0
+        && let Some(word) = words.next()
+    {
+        *word = f32::from_bits(packed);
+    }
+}
+
+/// dx += dy at the place of each maximum.
+pub(super) fn maximum_backward(
+    pool: &MaxPool2d,
+    input: Shape,
+    output: Shape,
+    bytes: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    let (kw, [sh, sw], [ph, pw]) = (pool.kernel[1].max(1), pool.stride, pool.padding);
+    let mut places = bytes.iter().flat_map(|word| word.to_bits().to_le_bytes());
+    for (oh, dy) in dy.chunks_exact(output.width.max(1)).enumerate() {
+        for (ow, dy) in dy.iter().enumerate() {
+            let Some(place) = places.next() else { return };
+            if place == CLIPPED {
+                continue;
+            }
+            let (i, j) = (usize::from(place) / kw, usize::from(place) % kw);
+            // A maximum lies inside the input, so nothing wraps.
+            let (row, column) = ((oh * sh + i).wrapping_sub(ph), (ow * sw + j).wrapping_sub(pw));
+            if let Some(dx) = dx.get_mut(row.wrapping_mul(input.width).wrapping_add(column)) {
+                *dx += dy;
+            }
+        }
+    }
+}
+
+/// y = the mean of each window of x, where padding counts as zeros.
+pub(super) fn mean(pool: &AvgPool2d, input: Shape, output: Shape, x: &[f32], y: &mut [f32]) {
+    y.fill(0.0);
+    each_mean(pool, input, output, |from, at, share| {
+        if let (Some(y), Some(x)) = (y.get_mut(at), x.get(from)) {
+            *y += x * share;
+        }
+    });
+}
+
+/// dx += each pixel's share of dy.
+pub(super) fn mean_backward(pool: &AvgPool2d, input: Shape, output: Shape, dy: &[f32], dx: &mut [f32]) {
+    each_mean(pool, input, output, |from, at, share| {
+        if let (Some(dy), Some(dx)) = (dy.get(at), dx.get_mut(from)) {
+            *dx += dy * share;
+        }
+    });
+}
+
+fn each_mean(pool: &AvgPool2d, input: Shape, output: Shape, mut each: impl FnMut(usize, usize, f32)) {
+    let ([kh, kw], [sh, sw], [ph, pw]) = (pool.kernel, pool.stride, pool.padding);
+    let share = 1.0 / (kh * kw) as f32;
+    for oh in 0..output.height {
+        let rows = clipped(oh, kh, sh, ph, input.height);
+        for ow in 0..output.width {
+            for row in rows.clone() {
+                for column in clipped(ow, kw, sw, pw, input.width) {
+                    each(row * input.width + column, oh * output.width + ow, share);
+                }
+            }
+        }
+    }
+}

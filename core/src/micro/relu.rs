@@ -1,0 +1,96 @@
+//! What is fused behind a stage's head: ReLU and max pooling, one channel of one image at a time.
+
+use super::pool;
+use super::stage::{Memory, Stage};
+
+/// max(x, 0); not a number stays one.
+#[inline(always)]
+fn cut(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+/// Pools channel `row` of the head's output, `plane`, into `y`.
+pub(super) fn finish(
+    stage: &Stage<'_>,
+    image: usize,
+    row: usize,
+    plane: &[f32],
+    y: &mut [f32],
+    extra: &mut [f32],
+) -> Option<()> {
+    let pool = stage.pool.as_ref()?;
+    let bytes = channel_bytes(stage, image, row);
+    let bytes = if stage.memory == Memory::Bytes { extra.get_mut(bytes)? } else { &mut [] };
+    pool::maximum(pool, stage.relu, stage.head_shape, stage.shape, plane, y, bytes);
+    Some(())
+}
+
+/// ReLU of channel `row`, where there is one.
+pub(super) fn finish_in_place(
+    stage: &Stage<'_>,
+    image: usize,
+    row: usize,
+    y: &mut [f32],
+    extra: &mut [f32],
+) -> Option<()> {
+    if !stage.relu {
+        return Some(());
+    }
+    y.iter_mut().for_each(|y| *y = cut(*y));
+    if stage.memory == Memory::Bits {
+        let words = stage.extra_words();
+        let bits = extra.get_mut(image * words..)?.get_mut(..words)?;
+        let first = row * stage.shape.pixels();
+        for (i, y) in y.iter().enumerate() {
+            let (word, bit) = ((first + i) / 32, (first + i) % 32);
+            let word = bits.get_mut(word)?;
+            let others = word.to_bits() & !(1 << bit);
+            *word = f32::from_bits(others | u32::from(*y > 0.0) << bit);
+        }
+    }
+    Some(())
+}
+
+/// Adds the gradient of channel `row` of the head's output, whose pooled gradient is `dy`, to `plane`.
+pub(super) fn spread(
+    stage: &Stage<'_>,
+    image: usize,
+    row: usize,
+    dy: &[f32],
+    extra: &[f32],
+    plane: &mut [f32],
+) -> Option<()> {
+    let pool = stage.pool.as_ref()?;
+    let bytes = extra.get(channel_bytes(stage, image, row))?;
+    pool::maximum_backward(pool, stage.head_shape, stage.shape, bytes, dy, plane);
+    Some(())
+}
+
+fn channel_bytes(stage: &Stage<'_>, image: usize, row: usize) -> core::ops::Range<usize> {
+    let words = stage.plane_words();
+    let start = (image * stage.shape.channels + row) * words;
+    start..start + words
+}
+
+/// Clears the gradient where the ReLU cut its output off.
+pub(super) fn mask(stage: &Stage<'_>, y: &[f32], extra: &[f32], dy: &mut [f32]) {
+    match stage.memory {
+        Memory::Sign => {
+            for (dy, y) in dy.iter_mut().zip(y) {
+                *dy = if *y > 0.0 { *dy } else { 0.0 };
+            }
+        }
+        Memory::Bits => {
+            let images = dy.chunks_mut(stage.shape.len().max(1));
+            for (dy, words) in images.zip(extra.chunks_exact(stage.extra_words().max(1))) {
+                for (dy, word) in dy.chunks_mut(32).zip(words) {
+                    let word = word.to_bits();
+                    for (bit, dy) in dy.iter_mut().enumerate() {
+                        *dy = if word >> (bit % 32) & 1 == 1 { *dy } else { 0.0 };
+                    }
+                }
+            }
+        }
+        Memory::Nothing | Memory::Bytes => {}
+    }
+}

@@ -1,0 +1,108 @@
+//! Filters at the evaluation point: the clean weights plus their noise, made where they are read and kept nowhere.
+
+use super::Weights;
+use super::pass::Pass;
+use super::stage::Parameter;
+use crate::noise::Noise;
+use crate::noise::sequence::Sequence;
+use core::ops::Range;
+
+/// Noise of a tensor's next values.
+pub(super) type NextNoise<'n> = Option<(&'n Noise, &'n mut Sequence)>;
+
+impl<'m> Parameter<'m> {
+    /// Filter `row`, and the scale of its noise, which `scale` gives when it is known already. `scratch` has room for the
+    /// filter.
+    pub(super) fn at_point<'a>(
+        &self,
+        row: usize,
+        noise: NextNoise<'_>,
+        scale: Option<f32>,
+        weights: &'a [f32],
+        scratch: &'a mut [f32],
+    ) -> Option<(&'a [f32], f32)>
+    where
+        'm: 'a,
+    {
+        match (noise, self.range(row), scale) {
+            (Some((noise, at)), Some(range), None) => {
+                let to = scratch.get_mut(..self.row_len)?;
+                let scale = noise.perturb_filter(at, weights.get(range)?, to);
+                Some((to, scale))
+            }
+            (noise, _, scale) => {
+                let scale = scale.unwrap_or(0.0);
+                let filter = self.part(row, 0..self.row_len, noise, scale, weights, scratch)?;
+                Some((filter, scale))
+            }
+        }
+    }
+
+    /// A part of filter `row`, whose noise has this scale. `scratch` has room for the part.
+    pub(super) fn part<'a>(
+        &self,
+        row: usize,
+        part: Range<usize>,
+        noise: NextNoise<'_>,
+        scale: f32,
+        weights: &'a [f32],
+        scratch: &'a mut [f32],
+    ) -> Option<&'a [f32]>
+    where
+        'm: 'a,
+    {
+        let len = part.len();
+        if let Some(range) = self.range(row) {
+            let clean = weights.get(range)?.get(part)?;
+            let Some((noise, at)) = noise else { return Some(clean) };
+            let to = scratch.get_mut(..len)?;
+            noise.perturb_part(at, scale, clean, to);
+            return Some(to);
+        }
+        if let Some((noise, at)) = noise {
+            noise.pass_over(at, len);
+        }
+        let start = row * self.row_len + part.start;
+        if let Weights::F32(values) = self.model {
+            return values.get(start..)?.get(..len);
+        }
+        let to = scratch.get_mut(..len)?;
+        self.model.read(row, start, to);
+        Some(to)
+    }
+
+    /// Values of a one-dimensional tensor at the evaluation point, handed to `each` with their index, in order.
+    pub(super) fn each_value(
+        &self,
+        rows: usize,
+        pass: &Pass,
+        weights: &[f32],
+        scratch: &mut [f32],
+        mut each: impl FnMut(usize, f32),
+    ) -> Option<()> {
+        let mut at = None;
+        // With a stride the trained values do not follow each other in the noise.
+        let most = if self.stride == 1 { scratch.len().max(1) } else { 1 };
+        for start in (0..rows).step_by(most) {
+            let len = most.min(rows - start);
+            let to = scratch.get_mut(..len)?;
+            match (self.range(start), pass.noise(self, &mut at)) {
+                (Some(range), noise) => {
+                    let clean = weights.get(range.start..)?.get(..len)?;
+                    match noise {
+                        Some((noise, at)) => noise.perturb_each(at, clean, to),
+                        None => to.iter_mut().zip(clean).for_each(|(to, w)| *to = *w),
+                    }
+                }
+                (None, noise) => {
+                    if let Some((noise, at)) = noise {
+                        noise.pass_over(at, len);
+                    }
+                    self.model.read(start, start, to);
+                }
+            }
+            to.iter().enumerate().for_each(|(i, value)| each(start + i, *value));
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,160 @@
+//! What is done with a filter's gradient the moment it is there.
+
+use super::pass::State;
+use crate::optimizer::{Optimizer, Update};
+use core::ops::Range;
+
+/// An update with everything worked out that does not depend on the weight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    update: Update,
+    /// Adam's 1 / (1 - beta^t), the second one's square root.
+    corrections: [f32; 2],
+}
+
+impl Rule {
+    pub(super) fn new(update: Update) -> Self {
+        let mut corrections = [1.0, 1.0];
+        if let Optimizer::Adam { betas: [first, second], .. } = update.optimizer {
+            corrections =
+                [1.0 / left(first, update.time), 1.0 / libm::sqrtf(left(second, update.time))];
+        }
+        Self { update, corrections }
+    }
+
+    /// The arithmetic of [`Update::apply`].
+    fn apply(&self, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let Update { optimizer, rate, weight_decay, gradient_scale, .. } = self.update;
+        let plain = weight_decay == 0.0 && gradient_scale == 1.0;
+        match optimizer {
+            Optimizer::Sgd { momentum: 0.0, .. } => {
+                for (w, g) in weights.iter_mut().zip(gradient) {
+                    *w -= rate * (g * gradient_scale + weight_decay * *w);
+                }
+            }
+            Optimizer::Sgd { momentum, nesterov: false } if plain => {
+                for ((w, g), v) in weights.iter_mut().zip(gradient).zip(first) {
+                    *v = momentum * *v + g;
+                    *w -= rate * *v;
+                }
+            }
+            Optimizer::Sgd { momentum, nesterov } => {
+                for ((w, g), v) in weights.iter_mut().zip(gradient).zip(first) {
+                    let g = g * gradient_scale + weight_decay * *w;
+                    *v = momentum * *v + g;
+                    *w -= rate * if nesterov { g + momentum * *v } else { *v };
+                }
+            }
+            Optimizer::Adam { betas: [b1, b2], eps, decoupled } => {
+                let [c1, c2] = self.corrections;
+                let step = rate * c1;
+                let (inside, apart) = if decoupled { (0.0, weight_decay) } else { (weight_decay, 0.0) };
+                let keep = 1.0 - rate * apart;
+                for (((w, g), m), v) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
+                    let g = g * gradient_scale + inside * *w;
+                    *m += (1.0 - b1) * (g - *m);
+                    *v = b2 * *v + (1.0 - b2) * g * g;
+                    *w = *w * keep - step * *m / (libm::sqrtf(*v) * c2 + eps);
+                }
+            }
+        }
+    }
+
+    /// Updates these trained weights by this gradient.
+    pub(super) fn update(
+        &self,
+        weights: &mut [f32],
+        first: &mut [f32],
+        second: &mut [f32],
+        range: Range<usize>,
+        gradient: &[f32],
+    ) -> Option<()> {
+        let moment = |values: &'_ mut [f32]| !values.is_empty();
+        let first = if moment(first) { first.get_mut(range.clone())? } else { &mut [] };
+        let second = if moment(second) { second.get_mut(range.clone())? } else { &mut [] };
+        self.apply(weights.get_mut(range)?, gradient, first, second);
+        Some(())
+    }
+}
+
+/// 1 - beta^t in f32 without cancellation: with d(t) = 1 - beta^t, d(s + t) = d(s) + d(t) - d(s) d(t).
+fn left(beta: f32, time: u64) -> f32 {
+    let (mut result, mut power, mut rest) = (0.0f32, 1.0 - beta, time);
+    while rest > 0 {
+        if rest & 1 == 1 {
+            result += power - result * power;
+        }
+        power += power - power * power;
+        rest >>= 1;
+    }
+    result
+}
+
+/// What happens to gradients as they come.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Receive {
+    /// The weights are updated right there.
+    Update(Rule),
+    /// The stored gradient grows by this share.
+    Add(f32),
+}
+
+impl Receive {
+    /// Takes the gradient of these trained weights.
+    pub(super) fn take(&self, state: &mut State<'_>, range: Range<usize>, gradient: &[f32]) -> Option<()> {
+        match self {
+            Receive::Update(rule) => {
+                rule.update(state.weights, state.first, state.second, range, gradient)
+            }
+            Receive::Add(share) => {
+                let stored = state.gradient.get_mut(range)?;
+                stored.iter_mut().zip(gradient).for_each(|(to, g)| *to += share * g);
+                Some(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_those_of_the_optimizer() {
+        let nesterov = Optimizer::Sgd { momentum: 0.9, nesterov: true };
+        let optimizers =
+            [Optimizer::sgd(0.0), Optimizer::sgd(0.9), nesterov, Optimizer::adam(), Optimizer::adamw()];
+        for optimizer in optimizers {
+            for (weight_decay, gradient_scale) in [(0.0, 1.0), (0.01, 0.5)] {
+                let mut ours = [[0.3f32, -0.7, 1e-3], [0.0; 3], [0.0; 3]];
+                let mut theirs = ours;
+                for time in 1..=2000u64 {
+                    let gradient = [0.1, -0.02 * time as f32 % 0.7, 3.0];
+                    let update = Update { optimizer, rate: 0.01, weight_decay, gradient_scale, time };
+                    let [w, m, v] = &mut ours;
+                    let moments = optimizer.moments();
+                    let (m, v) = (if moments > 0 { &mut m[..] } else { &mut [] }, v);
+                    let v = if moments > 1 { &mut v[..] } else { &mut [] };
+                    Rule::new(update).update(w, m, v, 0..3, &gradient).expect("fits");
+                    let [w, m, v] = &mut theirs;
+                    update.apply(w, &gradient, m, v);
+                }
+                for (a, b) in ours[0].iter().zip(theirs[0]) {
+                    let adam = matches!(optimizer, Optimizer::Adam { .. });
+                    assert!((a - b).abs() <= if adam { 2e-6 * b.abs().max(1.0) } else { 0.0 }, "{optimizer:?} {a} {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_beta_has_no_cancellation() {
+        for beta in [0.9f32, 0.999, 0.99999] {
+            for time in [1u64, 2, 3, 10, 1000, 123_456, 10_000_000_000] {
+                let exact = 1.0 - libm::pow(f64::from(beta), time as f64);
+                let error = (f64::from(left(beta, time)) - exact).abs() / exact;
+                assert!(error < 1e-5, "{beta} {time} {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Noise of one filter after the other, from a [`Sequence`]; the same bits as everywhere.
+
+use super::norm::RunningNorm;
+use super::sequence::{SHIFT, Sequence, odd_shifted};
+use super::{Distribution, NORM_EPS, Noise, Scaling, UNIT, norm};
+
+/// Below this a scale times 2^-15 could be subnormal.
+const SMALL: f32 = 1e-30;
+
+/// The root of a square is the magnitude itself where the square neither overflows nor loses bits.
+const EXACT: core::ops::Range<f32> = 1e-15..1e15;
+
+impl Noise {
+    /// Writes the next filter plus its noise to `to`, which is as long, and returns the noise's scale.
+    pub(crate) fn perturb_filter(&self, at: &mut Sequence, clean: &[f32], to: &mut [f32]) -> f32 {
+        if (self.scaling, self.distribution) == (Scaling::PerFilter, Distribution::Uniform) {
+            let squares = at.halves(to);
+            let scale = self.uniform_scale(clean, squares);
+            add_uniform(scale, clean, to);
+            scale
+        } else {
+            let scale = self.next_scale(at, clean, to);
+            self.perturb_part(at, scale, clean, to);
+            scale
+        }
+    }
+
+    /// Scale of the next filter; nothing is passed over. `scratch` holds at least one value.
+    pub(crate) fn next_scale(&self, at: &Sequence, clean: &[f32], scratch: &mut [f32]) -> f32 {
+        let scale = match (self.scaling, self.distribution) {
+            (Scaling::PerFilter, Distribution::Uniform) => {
+                return self.uniform_scale(clean, at.clone().squares(clean.len()));
+            }
+            (Scaling::PerFilter, _) => {
+                let mut of_noise = RunningNorm::default();
+                let mut at = at.clone();
+                for clean in clean.chunks(scratch.len().max(1)) {
+                    let Some(part) = scratch.get_mut(..clean.len()) else { break };
+                    self.units(&mut at, clean, part);
+                    part.iter().for_each(|unit| of_noise.push(*unit));
+                }
+                self.ratio(clean, of_noise.value())
+            }
+            (_, Distribution::Uniform) => self.strength * UNIT,
+            (_, Distribution::Gaussian) => self.strength,
+            (_, Distribution::Dropout) => 1.0,
+        };
+        if self.negative { -scale } else { scale }
+    }
+
+    /// Writes the next part of a filter plus its noise of this scale to `to`.
+    pub(crate) fn perturb_part(&self, at: &mut Sequence, scale: f32, clean: &[f32], to: &mut [f32]) {
+        let per_weight = self.scaling == Scaling::PerWeight;
+        if self.distribution == Distribution::Uniform && !per_weight {
+            at.halves(to);
+            return add_uniform(scale, clean, to);
+        }
+        self.units(at, clean, to);
+        let per_weight = per_weight && self.distribution != Distribution::Dropout;
+        for (w, to) in clean.iter().zip(to) {
+            let scale = if per_weight { scale * w.abs() } else { scale };
+            *to = w + *to * scale;
+        }
+    }
+
+    /// Writes the next values, filters of one value each, plus their noise to `to`.
+    pub(crate) fn perturb_each(&self, at: &mut Sequence, clean: &[f32], to: &mut [f32]) {
+        if self.scaling != Scaling::PerFilter {
+            let scale = self.next_scale(at, &[], &mut []);
+            return self.perturb_part(at, scale, clean, to);
+        }
+        self.units(at, clean, to);
+        let uniform = self.distribution == Distribution::Uniform;
+        for (w, to) in clean.iter().zip(to) {
+            let unit = *to;
+            let (of_noise, last) =
+                if uniform { (unit.abs() * UNIT, UNIT) } else { (magnitude(unit), 1.0) };
+            let scale = magnitude(*w) / (of_noise + NORM_EPS) * self.strength * last;
+            *to = w + unit * if self.negative { -scale } else { scale };
+        }
+    }
+
+    /// Passes over the next `len` elements.
+    pub(crate) fn pass_over(&self, at: &mut Sequence, len: usize) {
+        match self.distribution {
+            Distribution::Gaussian => at.pass_over_normals(len),
+            _ => drop(at.squares(len)),
+        }
+    }
+
+    /// Writes the unit noise of the next values.
+    fn units(&self, at: &mut Sequence, clean: &[f32], to: &mut [f32]) {
+        match self.distribution {
+            Distribution::Gaussian => at.normals(to),
+            Distribution::Uniform => {
+                at.halves(to);
+                to.iter_mut().for_each(|to| *to = odd_shifted(*to) as f32 * SHIFT);
+            }
+            Distribution::Dropout => {
+                at.halves(to);
+                let threshold = self.threshold();
+                for (to, w) in to.iter_mut().zip(clean) {
+                    *to = if to.to_bits() >> 16 < threshold { -w } else { 0.0 };
+                }
+            }
+        }
+    }
+
+    fn uniform_scale(&self, clean: &[f32], squares: u64) -> f32 {
+        let of_noise = libm::sqrtf(squares as f32) * UNIT;
+        let scale = self.ratio(clean, of_noise) * UNIT;
+        if self.negative { -scale } else { scale }
+    }
+}
+
+/// The norm of one value.
+fn magnitude(value: f32) -> f32 {
+    let value = value.abs();
+    if EXACT.contains(&value) { value } else { norm(&[value]) }
+}
+
+/// Makes of the bits in `to` the values `clean` plus their noise.
+fn add_uniform(scale: f32, clean: &[f32], to: &mut [f32]) {
+    if scale.abs() < SMALL {
+        // Where the fast way could round twice.
+        for (w, to) in clean.iter().zip(to) {
+            *to = w + odd_shifted(*to) as f32 * SHIFT * scale;
+        }
+        return;
+    }
+    let scale = scale * SHIFT;
+    let (fours, rest) = clean.as_chunks::<4>();
+    let (fours_to, rest_to) = to.as_chunks_mut::<4>();
+    for (&[a, b, c, d], to) in fours.iter().zip(fours_to) {
+        let [e, f, g, h] = to.map(|bits| odd_shifted(bits) as f32);
+        *to = [a + e * scale, b + f * scale, c + g * scale, d + h * scale];
+    }
+    for (w, to) in rest.iter().zip(rest_to) {
+        *to = w + odd_shifted(*to) as f32 * scale;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noise::Key;
+    use std::vec;
+    use std::vec::Vec;
+
+    /// What the contract's own functions add to a tensor.
+    fn expected(noise: &Noise, key: Key, row_len: usize, clean: &[f32]) -> Vec<f32> {
+        let mut theta = vec![0.0; clean.len()];
+        noise.fill(key, clean.len() / row_len, row_len, clean, &mut theta);
+        clean.iter().zip(&theta).map(|(w, t)| w + t).collect()
+    }
+
+    #[test]
+    fn filters_get_the_noise_of_the_contract_to_the_bit() {
+        let key = Key(0xfeed);
+        let clean: Vec<f32> = (0..900)
+            .map(|i| ((i * 37 % 101) as f32 - 50.0) * [0.01, 1e-33, 3e-8, 700.0][i / 225])
+            .collect();
+        for distribution in [Distribution::Uniform, Distribution::Gaussian, Distribution::Dropout] {
+            for scaling in [Scaling::Constant, Scaling::PerWeight, Scaling::PerFilter] {
+                for strength in [0.0, 0.3, 1e-34] {
+                    let noise = Noise::new(distribution, scaling, strength).expect("valid");
+                    for noise in [noise, noise.negated()] {
+                        for row_len in [1, 9, 25, 150, 225, 450] {
+                            let expected = expected(&noise, key, row_len, &clean);
+                            let mut at = Sequence::new(key);
+                            let mut got = vec![0.0; 900];
+                            for (clean, got) in clean.chunks(row_len).zip(got.chunks_mut(row_len)) {
+                                let scale = noise.next_scale(&at, clean, &mut [0.0; 7]);
+                                let mut parts = at.clone();
+                                let of_filter = noise.perturb_filter(&mut at, clean, got);
+                                assert_eq!(scale.to_bits(), of_filter.to_bits());
+                                let mut again = vec![0.0; row_len];
+                                for (clean, again) in clean.chunks(64).zip(again.chunks_mut(64)) {
+                                    noise.perturb_part(&mut parts, scale, clean, again);
+                                }
+                                assert!(again == got);
+                            }
+                            assert!(got == expected, "{noise:?} {row_len}");
+                        }
+                        let mut got = vec![0.0; 900];
+                        let mut at = Sequence::new(key);
+                        for (clean, got) in clean.chunks(77).zip(got.chunks_mut(77)) {
+                            noise.perturb_each(&mut at, clean, got);
+                        }
+                        assert!(got == self::expected(&noise, key, 1, &clean), "{noise:?}");
+                    }
+                }
+            }
+        }
+    }
+}

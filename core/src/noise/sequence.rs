@@ -1,0 +1,214 @@
+//! The noise of a tensor's elements one run after the other, as fast as a microcontroller can make it.
+//!
+//! A [`Key`] can begin anywhere, which costs a seeding and up to 63 draws; a sequence begins where its last run ended.
+
+use super::{BLOCK, Key, gaussian};
+use rand_core::Rng;
+use rand_xoshiro::Xoshiro128PlusPlus;
+
+/// Where a tensor's stream stands. A copy of it makes the same noise again.
+#[derive(Clone, Debug)]
+pub(crate) struct Sequence {
+    key: Key,
+    generator: Xoshiro128PlusPlus,
+    /// The next element.
+    element: usize,
+    /// The draw whose high half serves the next element, if that is odd.
+    word: u32,
+}
+
+/// An element's sixteen bits k in the form that costs least: (2k + 1) * 2^15 as an integer, whose conversion to f32 is
+/// exact. It stands in memory as the f32 of the same 32 bits.
+#[inline(always)]
+pub(crate) fn odd_shifted(stored: f32) -> i32 {
+    stored.to_bits().cast_signed()
+}
+
+/// 2^-15, which makes of [`odd_shifted`] the odd integer 2k + 1.
+pub(crate) const SHIFT: f32 = 1.0 / 32768.0;
+
+#[inline(always)]
+fn low(word: u32) -> f32 {
+    f32::from_bits(word << 16 | 0x8000)
+}
+
+#[inline(always)]
+fn high(word: u32) -> f32 {
+    f32::from_bits(word & 0xffff_0000 | 0x8000)
+}
+
+/// Adds up k !k of both halves of words.
+#[derive(Clone, Copy, Default)]
+struct Squares(i64);
+
+impl Squares {
+    #[inline(always)]
+    fn add(&mut self, half: u32) {
+        let k = half as i16;
+        self.0 += i64::from(i32::from(k) * i32::from(!k));
+    }
+
+    #[inline(always)]
+    fn add_both(&mut self, word: u32) {
+        self.add(word);
+        self.add(word >> 16);
+    }
+
+    /// Sum of (2k + 1)² = 1 - 4 k !k, where !k = -k - 1, over `len` elements.
+    fn sum(self, len: usize) -> u64 {
+        (len as i64 - 4 * self.0).cast_unsigned()
+    }
+}
+
+impl Sequence {
+    /// The stream of a tensor from its first element on.
+    pub(crate) fn new(key: Key) -> Self {
+        Self { key, generator: key.generator(0), element: 0, word: 0 }
+    }
+
+    /// Sum of the squared odd integers of the next `len` elements, which are passed over.
+    pub(crate) fn squares(&mut self, len: usize) -> u64 {
+        let mut squares = Squares::default();
+        let mut left = len;
+        while left > 0 {
+            let mut run = self.run(left);
+            left -= run;
+            self.element += run;
+            if (self.element - run) % 2 == 1 {
+                squares.add(self.word >> 16);
+                run -= 1;
+            }
+            let mut generator = self.generator.clone();
+            for _ in 0..run / 4 {
+                squares.add_both(generator.next_u32());
+                squares.add_both(generator.next_u32());
+            }
+            if run & 2 != 0 {
+                squares.add_both(generator.next_u32());
+            }
+            if run & 1 != 0 {
+                self.word = generator.next_u32();
+                squares.add(self.word);
+            }
+            self.generator = generator;
+        }
+        squares.sum(len)
+    }
+
+    /// Writes the next elements' bits, as [`odd_shifted`] reads them, and returns the sum of their squared odd integers.
+    pub(crate) fn halves(&mut self, to: &mut [f32]) -> u64 {
+        let len = to.len();
+        let mut squares = Squares::default();
+        let mut rest = to;
+        while !rest.is_empty() {
+            let run = self.run(rest.len());
+            let Some((now, later)) = rest.split_at_mut_checked(run) else { break };
+            rest = later;
+            let odd = self.element % 2;
+            self.element += run;
+            let Some((first, now)) = now.split_at_mut_checked(odd) else { break };
+            if let Some(first) = first.first_mut() {
+                *first = high(self.word);
+                squares.add(self.word >> 16);
+            }
+            let mut generator = self.generator.clone();
+            let (fours, rest) = now.as_chunks_mut::<4>();
+            for to in fours {
+                let (one, two) = (generator.next_u32(), generator.next_u32());
+                *to = [low(one), high(one), low(two), high(two)];
+                squares.add_both(one);
+                squares.add_both(two);
+            }
+            for pair in rest.chunks_mut(2) {
+                self.word = generator.next_u32();
+                squares.add(self.word);
+                if let [even, odd] = pair {
+                    (*even, *odd) = (low(self.word), high(self.word));
+                    squares.add(self.word >> 16);
+                } else if let [even] = pair {
+                    *even = low(self.word);
+                }
+            }
+            self.generator = generator;
+        }
+        squares.sum(len)
+    }
+
+    /// Writes the next elements' standard normal deviates.
+    pub(crate) fn normals(&mut self, to: &mut [f32]) {
+        let mut rest = to;
+        while !rest.is_empty() {
+            let run = self.run(rest.len());
+            let Some((now, later)) = rest.split_at_mut_checked(run) else { return };
+            rest = later;
+            now.iter_mut().for_each(|z| *z = gaussian::unit(self.generator.next_u32()));
+            self.element += run;
+        }
+    }
+
+    /// Passes over the next `len` elements, which take a whole draw each.
+    pub(crate) fn pass_over_normals(&mut self, len: usize) {
+        let mut left = len;
+        while left > 0 {
+            let run = self.run(left);
+            for _ in 0..run {
+                self.generator.next_u32();
+            }
+            self.element += run;
+            left -= run;
+        }
+    }
+
+    /// How many of `left` elements the present block still has, at least 1; a block that begins is seeded.
+    fn run(&mut self, left: usize) -> usize {
+        let inside = self.element % BLOCK;
+        if inside == 0 {
+            self.generator = self.key.generator(self.element / BLOCK);
+        }
+        left.min(BLOCK - inside)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noise::odd;
+    use std::vec;
+    use std::vec::Vec;
+
+    #[test]
+    fn runs_of_any_length_are_the_stream_of_the_key() {
+        let key = Key(0x1234_5678_9abc_def0);
+        let expected: Vec<i32> = key.halves(0).take(3000).map(odd).collect();
+        for lens in [&[1usize, 2, 3, 127, 128, 129, 200, 5, 64][..], &[25], &[150], &[784], &[72, 9]] {
+            let mut sequence = Sequence::new(key);
+            let (mut at, mut turn) = (0, 0);
+            while at < 2000 {
+                let len = lens[turn % lens.len()];
+                turn += 1;
+                let part = &expected[at..at + len];
+                let mut to = vec![0.0; len];
+                let passed = sequence.clone().squares(len);
+                let squares = sequence.halves(&mut to);
+                let got: Vec<i32> = to.iter().map(|h| odd_shifted(*h) >> 15).collect();
+                assert!(got == part, "{lens:?} {at}");
+                assert_eq!(squares, part.iter().map(|n| (*n as i64 * *n as i64) as u64).sum::<u64>());
+                assert_eq!(passed, squares);
+                at += len;
+            }
+        }
+    }
+
+    #[test]
+    fn normals_are_those_of_the_stream() {
+        let key = Key(77);
+        let mut expected = Vec::new();
+        key.each_word(0, 0..400, |_, word| expected.push(gaussian::unit(word)));
+        let mut sequence = Sequence::new(key);
+        let mut got = vec![0.0; 400];
+        for part in got.chunks_mut(37) {
+            sequence.normals(part);
+        }
+        assert!(got == expected);
+    }
+}
