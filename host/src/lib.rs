@@ -5,6 +5,7 @@ pub mod commands;
 pub mod cpu;
 pub mod data;
 pub mod device;
+pub mod export;
 pub mod net;
 pub mod options;
 pub mod plot;

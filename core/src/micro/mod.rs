@@ -12,6 +12,7 @@ mod error;
 mod layout;
 mod linear;
 mod loss;
+pub mod model;
 mod pass;
 mod pool;
 mod relu;
@@ -26,6 +27,7 @@ mod work;
 
 pub use config::{Config, Layers, Trained};
 pub use error::SessionError;
+pub use model::{ModelError, ModelFile};
 pub use session::{Counters, Outcome, Session};
 pub use weights::{Model, Slices, Weights};
 

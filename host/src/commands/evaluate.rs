@@ -1,21 +1,28 @@
 use super::{CommandError, start_threads};
 use crate::checkpoint::Checkpoint;
-use crate::options::{Options, ScalingName};
+use crate::device::{Device, Keeps, Part};
+use crate::export::Loaded;
+use crate::net::NetPlan;
+use crate::options::{Config, Options, ScalingName};
 use crate::progress::Progress;
 use crate::train::{self, Setup, TrainError, distribution, scaling};
 use clap::Args;
 use serde::Serialize;
 use smoothout::backend::{Draw, Selection};
 use smoothout::noise::{Address, Noise};
-use std::path::PathBuf;
+use smoothout::plan::{Plan, Purpose};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 /// Measure a checkpoint on the test set.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   smoothout evaluate --checkpoint runs/f1/best.safetensors --net f1 --data mnist
-  smoothout evaluate --checkpoint w.safetensors --net c1 --data cifar10 --scaling filter --strength 0.15")]
+  smoothout evaluate --checkpoint w.safetensors --net c1 --data cifar10 --scaling filter --strength 0.15
+  smoothout evaluate --checkpoint model.smo --data digits --device portable")]
 pub struct Evaluate {
-    /// Weights and running statistics under PyTorch's names
+    /// Weights and running statistics under PyTorch's names, or a model of `smoothout export`, which brings its network
     #[arg(long)]
     checkpoint: PathBuf,
     /// Scaling of the noise, with --strength
@@ -37,9 +44,7 @@ impl Evaluate {
         let config = self.options.resolve();
         let setup = Setup::new(&config)?;
         start_threads(config.threads)?;
-        let mut device = train::device(&config, &setup)?;
-        let checkpoint = Checkpoint::load(&self.checkpoint)?;
-        train::load_network(&mut *device, &checkpoint)?;
+        let mut device = device(&self.checkpoint, &config, &setup)?;
         let noise = Noise::new(distribution(config.distribution), scaling(self.scaling), config.strength)
             .map_err(|e| TrainError::Option { option: "--strength", problem: e.to_string() })?;
         let selection = Selection { norms: config.perturb_norms, ..Selection::default() };
@@ -61,4 +66,43 @@ impl Evaluate {
         );
         Ok(progress.result("evaluation", &result, &text)?)
     }
+}
+
+/// A device with the weights of a checkpoint or of a microcontroller's model.
+fn device(path: &Path, config: &Config, setup: &Setup) -> Result<Box<dyn Device>, CommandError> {
+    let Some(model) = read_model(path)? else {
+        let mut device = train::device(config, setup)?;
+        train::load_network(&mut *device, &Checkpoint::load(path)?)?;
+        return Ok(device);
+    };
+    let data = &setup.data;
+    let plan: Box<NetPlan> = Box::new(
+        Plan::new(&model.net, config.batch, Purpose::Training).map_err(|e| TrainError::Network(e.to_string()))?,
+    );
+    let input = plan.input();
+    if data.shape != [input.channels, input.height, input.width] || data.classes > plan.classes() {
+        let message = format!(
+            "the model takes images of {input} and tells {} classes apart; {} has {} classes of images of {:?}",
+            plan.classes(),
+            data.name,
+            data.classes,
+            data.shape
+        );
+        return Err(TrainError::Network(message).into());
+    }
+    let keeps = Keeps { moments: 0, average: false };
+    let mut device = train::device_of(config.device, plan, model.parameters, keeps);
+    device.write(Part::Statistics, &model.statistics).map_err(TrainError::from)?;
+    Ok(device)
+}
+
+/// The model in a file; `None` when it begins as something else.
+fn read_model(path: &Path) -> Result<Option<Loaded>, CommandError> {
+    let mut first = [0; 4];
+    let begins_so = File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok();
+    if !begins_so || !Loaded::is_model(&first) {
+        return Ok(None);
+    }
+    let refused = |cause| CommandError::Model { path: path.into(), cause };
+    Loaded::new(&fs::read(path)?).map(Some).map_err(refused)
 }

@@ -4,16 +4,20 @@ mod bench;
 mod data;
 mod demo;
 mod evaluate;
+mod export;
 mod gradient;
 mod info;
 mod noise;
 mod train;
 
 use crate::checkpoint::CheckpointError;
+use crate::checkpoint::atomic::WriteError;
+use crate::export::ExportError;
 use crate::progress::{Mode, Progress};
 use crate::train::TrainError;
 use clap::{Parser, Subcommand};
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Trains networks with SmoothOut and AdaSmoothOut, and measures them.
@@ -47,6 +51,8 @@ enum Command {
     Info(info::Info),
     /// Fetch data sets and check them
     Data(data::DataCommand),
+    /// Write a trained network for a microcontroller
+    Export(export::ExportCommand),
     /// Time training steps; one JSON line a method
     Bench(bench::Bench),
     /// Write the noise of one draw for given weights
@@ -64,6 +70,17 @@ pub enum CommandError {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A model for microcontrollers.
+    #[error("{path}: {cause}")]
+    Model {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: ExportError,
+    },
     /// Standard output, or a file.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -84,6 +101,7 @@ impl Program {
             Command::Evaluate(command) => command.run(&mut progress),
             Command::Info(command) => command.run(&mut progress),
             Command::Data(command) => command.run(&mut progress),
+            Command::Export(command) => command.run(&mut progress),
             Command::Bench(command) => command.run(),
             Command::Noise(command) => command.run(),
             Command::Gradient(command) => command.run(),

@@ -72,13 +72,22 @@ pub fn load_network(device: &mut dyn Device, checkpoint: &Checkpoint) -> Result<
 }
 
 fn load_part(device: &mut dyn Device, checkpoint: &Checkpoint, part: Part) -> Result<(), TrainError> {
-    let mut values = device.read(part);
-    if values.is_empty() {
+    if device.read(part).is_empty() {
         return Ok(());
     }
-    for (name, shape, range) in network_tensors(device.plan(), part) {
-        let name = prefix(part).to_owned() + &name;
-        values[range].copy_from_slice(checkpoint.f32(&name, &shape)?);
-    }
+    let values = part_values(device.plan(), checkpoint, part)?;
     Ok(device.write(part, &values)?)
+}
+
+/// A part's values in a checkpoint, in the plan's order.
+///
+/// # Errors
+/// A tensor is missing or has another shape.
+pub fn part_values(plan: &NetPlan, checkpoint: &Checkpoint, part: Part) -> Result<Vec<f32>, CheckpointError> {
+    let mut values = Vec::new();
+    for (name, shape, _) in network_tensors(plan, part) {
+        let name = prefix(part).to_owned() + &name;
+        values.extend_from_slice(checkpoint.f32(&name, &shape)?);
+    }
+    Ok(values)
 }

@@ -5,7 +5,7 @@ mod error;
 mod setup;
 mod training;
 
-pub use checkpoints::{load_network, network_tensors};
+pub use checkpoints::{load_network, network_tensors, part_values};
 pub use error::TrainError;
 pub use setup::{Setup, device, device_of, distribution, network, scaling, stepper};
 pub use training::{Report, evaluate_split, train};

@@ -76,7 +76,7 @@ impl<F: NorFlash> Storage<F> {
     }
 
     /// Opens `region` of the flash, in bytes, and looks for the newest whole state: reads all of it, writes nothing.
-    /// `identity` tells models apart, for example by the checksum of the model's file.
+    /// `identity` tells models apart, for example by [`ModelFile::checksum`](super::ModelFile::checksum).
     ///
     /// # Errors
     /// A region or a flash that cannot be used, or an error of the flash. Slots that are empty or damaged are no error.

@@ -35,8 +35,8 @@ where
     Some(n)
 }
 
-/// Cuts power at every programmed and erased unit of four saves, in many ways; whatever remains must be the state before
-/// or the new one, and the saves after it, one of which is cut again, must work.
+/// Cuts power at every programmed and erased unit of four saves, in many ways; whatever remains must be the state
+/// before or the new one, and the saves after it, one of which is cut again, must work.
 fn cut_everywhere<const WRITE: usize, const ERASE: usize>(values: usize) {
     type Opened<const W: usize, const E: usize> = Storage<Flash<W, E>>;
     let bytes = Opened::<WRITE, ERASE>::bytes(values).expect("small");
