@@ -8,7 +8,14 @@ const VECTORS: &str = "../../core/src/noise/vectors/theta.txt";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    memory_map(&out)?;
+    let target = env::var("TARGET")?;
+    println!("cargo:rustc-check-cfg=cfg(soft_float)");
+    if env::var("CARGO_CFG_TARGET_OS")? == "none" {
+        memory_map(&out)?;
+        if !target.contains("eabihf") && !target.contains("riscv32imaf") {
+            println!("cargo:rustc-cfg=soft_float");
+        }
+    }
     noise_vectors(&out)
 }
 

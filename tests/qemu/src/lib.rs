@@ -1,28 +1,49 @@
 //! What the firmware images share: output, exact instruction counts, memory use, and what happens on a panic.
-#![no_std]
+//!
+//! An image is a program for the host as well, where it prints the same lines: what a chip computes is what a PC computes.
+#![cfg_attr(target_os = "none", no_std)]
 
+#[cfg(target_os = "none")]
 pub mod counter;
+#[cfg(target_os = "none")]
+mod faults;
 pub mod hash;
+#[cfg(target_os = "none")]
+pub mod memory;
+#[cfg(not(target_os = "none"))]
+#[path = "host.rs"]
 pub mod memory;
 pub mod output;
 mod panics;
+pub mod workloads;
 
+#[cfg(not(target_os = "none"))]
+pub use memory as counter;
 #[cfg(target_arch = "arm")]
 pub use cortex_m_rt::entry;
 #[cfg(target_arch = "riscv32")]
 pub use riscv_rt::entry;
-pub use output::{finish, Hex};
+pub use output::{Hex, finish};
 
-/// An exception is a failure; without this the image would hang until its time is up.
-#[cfg(target_arch = "arm")]
-#[cortex_m_rt::exception]
-unsafe fn HardFault(_frame: &cortex_m_rt::ExceptionFrame) -> ! {
-    finish(Err("a fault of the processor"))
-}
+/// Whether the machine has 16 KB of memory.
+pub const SMALL: bool = cfg!(feature = "microbit");
 
-/// An exception is a failure; without this the image would hang until its time is up.
-#[cfg(target_arch = "riscv32")]
-#[unsafe(export_name = "ExceptionHandler")]
-extern "C" fn exception() -> ! {
-    finish(Err("a fault of the processor"))
+/// Whether the machine has no floating-point unit.
+pub const SLOW: bool = cfg!(soft_float);
+
+/// Makes a function that returns `Result<(), &str>` the program.
+#[macro_export]
+macro_rules! image {
+    ($run:path) => {
+        #[cfg(target_os = "none")]
+        #[$crate::entry]
+        fn main() -> ! {
+            $crate::finish($run())
+        }
+
+        #[cfg(not(target_os = "none"))]
+        fn main() {
+            $crate::finish($run())
+        }
+    };
 }

@@ -1,8 +1,16 @@
 //! Lines on the host's standard output, by semihosting. Not by `core::fmt`, whose code could panic as far as the
 //! linker knows, and would count into the size of the image.
 
-use semihosting::io::{stdout, Write};
-use semihosting::process::exit;
+#[cfg(target_os = "none")]
+use semihosting::{
+    io::{Write, stdout},
+    process::exit,
+};
+#[cfg(not(target_os = "none"))]
+use std::{
+    io::{Write, stdout},
+    process::exit,
+};
 
 /// Longest line in bytes; what is longer is cut.
 const WIDTH: usize = 160;
@@ -31,7 +39,11 @@ impl Line {
     /// Writes the line.
     pub fn write(&mut self) {
         self.push(b'\n');
-        if let (Ok(mut out), Some(line)) = (stdout(), self.bytes.get(..self.len)) {
+        #[cfg(target_os = "none")]
+        let Ok(mut out) = stdout() else { return };
+        #[cfg(not(target_os = "none"))]
+        let mut out = stdout();
+        if let Some(line) = self.bytes.get(..self.len) {
             let _ = out.write(line);
         }
     }
@@ -99,7 +111,19 @@ macro_rules! say {
     }};
 }
 
-/// Ends QEMU, with exit code 0 or, after a line that says why, 1.
+/// A figure that is compared with the committed one; see `run`. The host has none.
+pub fn cost(what: &[&str], figure: usize) {
+    if cfg!(target_os = "none") {
+        let mut line = Line::default();
+        "cost ".show(&mut line);
+        what.iter().for_each(|part| part.show(&mut line));
+        " ".show(&mut line);
+        figure.show(&mut line);
+        line.write();
+    }
+}
+
+/// Ends the program, with exit code 0 or, after a line that says why, 1.
 pub fn finish(result: Result<(), &str>) -> ! {
     match result {
         Ok(()) => exit(0),

@@ -7,6 +7,7 @@
 #[macro_export]
 macro_rules! panics_do_not_link {
     () => {
+        #[cfg(target_os = "none")]
         #[panic_handler]
         fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
             unsafe extern "C" {
@@ -22,6 +23,7 @@ macro_rules! panics_do_not_link {
 #[macro_export]
 macro_rules! panics_fail {
     () => {
+        #[cfg(target_os = "none")]
         #[panic_handler]
         fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
             let (file, line) = info.location().map_or(("", 0), |l| (l.file(), l.line()));

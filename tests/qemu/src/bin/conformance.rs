@@ -2,18 +2,17 @@
 //! well, in f64, so that the distances from it are the same to the bit on every machine; their hash is printed.
 //!
 //! Not on small boards: the reference needs more memory.
-#![no_std]
-#![no_main]
+#![cfg_attr(target_os = "none", no_std, no_main)]
 
 use smoothout::conformance::{Memory, Micro, run};
 use smoothout_qemu::hash::Fnv;
-use smoothout_qemu::{Hex, entry, finish, say};
+use smoothout_qemu::{Hex, image, say};
 
 // The reference is made of the portable kernels, which index.
 smoothout_qemu::panics_fail!();
+image!(suite);
 
-#[entry]
-fn main() -> ! {
+fn suite() -> Result<(), &'static str> {
     let (mut memory, mut arena) = (Memory::new(), [0.0; Micro::ARENA]);
     let mut hash = Fnv::default();
     let summary = run(&mut Micro { arena: &mut arena }, &mut memory, |finding| match finding {
@@ -29,5 +28,5 @@ fn main() -> ! {
     say!("comparisons: ", summary.checks, ", too far off: ", summary.failures);
     say!("largest distance in per cent of its tolerance: ", (summary.worst * 100.0) as u32);
     say!("hash of all distances: ", Hex(hash.value()));
-    finish(if summary.failures == 0 { Ok(()) } else { Err("the backend does not conform") })
+    if summary.failures == 0 { Ok(()) } else { Err("the backend does not conform") }
 }

@@ -1,12 +1,12 @@
 //! The noise, to the bit: every distribution and scaling against core's committed reference vectors.
-#![no_std]
-#![no_main]
+#![cfg_attr(target_os = "none", no_std, no_main)]
 
 use smoothout::noise::{Address, Distribution, Noise, NoiseError, Scaling};
 use smoothout_qemu::hash::Fnv;
-use smoothout_qemu::{Hex, entry, finish, say};
+use smoothout_qemu::{Hex, image, say};
 
 smoothout_qemu::panics_do_not_link!();
+image!(run);
 
 /// θ of all cases as little-endian f32 bits, made by build.rs.
 static EXPECTED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/theta.bin"));
@@ -26,12 +26,11 @@ const SCALINGS: [(Scaling, &str); 3] = [
     (Scaling::PerFilter, "per filter"),
 ];
 
-#[entry]
-fn main() -> ! {
-    finish(run().map_err(|_| "the strength is refused"))
+fn run() -> Result<(), &'static str> {
+    vectors().map_err(|_| "the strength is refused")
 }
 
-fn run() -> Result<(), NoiseError> {
+fn vectors() -> Result<(), NoiseError> {
     let mut expected = EXPECTED.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
     let mut wrong = 0u32;
     for (distribution, name) in DISTRIBUTIONS {
