@@ -23,7 +23,8 @@ impl GhostBatches {
 
     /// Number of ghost batches.
     pub const fn count(&self) -> usize {
-        self.len.div_ceil(self.size)
+        // Never 0, which the optimizer does not know.
+        self.len.div_ceil(if self.size == 0 { 1 } else { self.size })
     }
 
     /// Images of the largest one.

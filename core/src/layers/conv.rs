@@ -78,7 +78,9 @@ impl Conv2d {
 
     /// Shape of the weight for `in_channels` input channels.
     pub const fn weight_dims(&self, in_channels: usize) -> [usize; 4] {
-        [self.out_channels, in_channels / self.groups, self.kernel[0], self.kernel[1]]
+        // No groups at all are refused by `output`; here they are no reason to panic.
+        let groups = if self.groups == 0 { 1 } else { self.groups };
+        [self.out_channels, in_channels / groups, self.kernel[0], self.kernel[1]]
     }
 }
 

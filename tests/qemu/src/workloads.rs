@@ -8,20 +8,17 @@ use smoothout::layers::{BatchNorm, Conv2d, Linear, MaxPool2d};
 use smoothout::network::{BuildError, Layer, Network};
 use smoothout::shape::Shape;
 
-/// Most layers of a workload.
-pub const LAYERS: usize = 10;
-
 /// Labels of the images.
 pub const LABELS: [u32; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
-/// A network with its first weights and its images, all constants.
-pub struct Workload {
+/// A network of `N` layers with its first weights and its images, all constants.
+pub struct Workload<const N: usize> {
     /// Its name.
     pub name: &'static str,
     /// Shape of an image.
     pub input: Shape,
     /// Layers, each fed by the one before it.
-    pub layers: &'static [Layer],
+    pub layers: [Layer; N],
     /// All parameters in the plan's order.
     pub parameters: &'static [f32],
     /// Running statistics: means 0, variances 1.
@@ -30,9 +27,9 @@ pub struct Workload {
     pub images: &'static [f32],
 }
 
-impl Workload {
+impl<const N: usize> Workload<N> {
     /// The network.
-    pub fn network(&self) -> Result<Network<LAYERS>, BuildError> {
+    pub fn network(&self) -> Result<Network<N>, BuildError> {
         let mut network = Network::new(self.input);
         for (i, layer) in self.layers.iter().enumerate() {
             network.push(format_args!("{i}"), *layer)?;
@@ -59,10 +56,10 @@ const fn conv5(channels: usize) -> Layer {
 }
 
 /// A perceptron for sensor readings.
-pub static W1: Workload = Workload {
+pub static W1: Workload<3> = Workload {
     name: "W1",
     input: Shape::flat(64),
-    layers: &[linear(32), RELU, linear(10)],
+    layers: [linear(32), RELU, linear(10)],
     parameters: &W1_DATA.0,
     statistics: &[],
     images: &W1_DATA.1,
@@ -70,10 +67,10 @@ pub static W1: Workload = Workload {
 static W1_DATA: ([f32; 2410], [f32; 512]) = data(&[(32, 64, true), (10, 32, true)]);
 
 /// A perceptron for handwritten digits.
-pub static W2: Workload = Workload {
+pub static W2: Workload<3> = Workload {
     name: "W2",
     input: Shape::flat(784),
-    layers: &[linear(64), RELU, linear(10)],
+    layers: [linear(64), RELU, linear(10)],
     parameters: &W2_DATA.0,
     statistics: &[],
     images: &W2_DATA.1,
@@ -81,10 +78,10 @@ pub static W2: Workload = Workload {
 static W2_DATA: ([f32; 50_890], [f32; 6272]) = data(&[(64, 784, true), (10, 64, true)]);
 
 /// A small convolutional network.
-pub static W3: Workload = Workload {
+pub static W3: Workload<8> = Workload {
     name: "W3",
     input: Shape::new(1, 8, 8),
-    layers: &[conv3(8), RELU, POOL, conv3(16), RELU, POOL, FLAT, linear(10)],
+    layers: [conv3(8), RELU, POOL, conv3(16), RELU, POOL, FLAT, linear(10)],
     parameters: &W3_DATA.0,
     statistics: &[],
     images: &W3_DATA.1,
@@ -92,10 +89,10 @@ pub static W3: Workload = Workload {
 static W3_DATA: ([f32; 1898], [f32; 512]) = data(&[(8, 9, true), (16, 72, true), (10, 64, true)]);
 
 /// The same with batch norm after each convolution.
-pub static W3B: Workload = Workload {
+pub static W3B: Workload<10> = Workload {
     name: "W3b",
     input: Shape::new(1, 8, 8),
-    layers: &[conv3(8), NORM, RELU, POOL, conv3(16), NORM, RELU, POOL, FLAT, linear(10)],
+    layers: [conv3(8), NORM, RELU, POOL, conv3(16), NORM, RELU, POOL, FLAT, linear(10)],
     parameters: &W3B_DATA.0,
     statistics: &statistics(),
     images: &W3B_DATA.1,
@@ -104,10 +101,10 @@ static W3B_DATA: ([f32; 1946], [f32; 512]) =
     data(&[(8, 9, true), (8, 1, false), (16, 72, true), (16, 1, false), (10, 64, true)]);
 
 /// LeCun's network for handwritten digits.
-pub static W4: Workload = Workload {
+pub static W4: Workload<10> = Workload {
     name: "W4",
     input: Shape::new(1, 28, 28),
-    layers: &[conv5(6), RELU, POOL, conv5(16), RELU, POOL, FLAT, linear(84), RELU, linear(10)],
+    layers: [conv5(6), RELU, POOL, conv5(16), RELU, POOL, FLAT, linear(84), RELU, linear(10)],
     parameters: &W4_DATA.0,
     statistics: &[],
     images: &W4_DATA.1,

@@ -10,7 +10,7 @@ use smoothout_qemu::counter::instructions;
 use smoothout_qemu::hash::Fnv;
 use smoothout_qemu::memory::stack;
 use smoothout_qemu::output::cost;
-use smoothout_qemu::workloads::{LABELS, LAYERS, W1, W2, W3, W3B, W4, Workload};
+use smoothout_qemu::workloads::{LABELS, W1, W2, W3, W3B, W4, Workload};
 use smoothout_qemu::{Hex, SLOW, SMALL, image, say};
 
 smoothout_qemu::panics_do_not_link!();
@@ -19,114 +19,109 @@ image!(run);
 /// Values of the largest session that is begun here.
 const ARENA: usize = if SMALL { 2750 } else { 106_000 };
 
-/// Workload, its name with the batch, batch, steps. Without a floating-point unit the larger ones take fewer steps.
-type Run = (&'static Workload, &'static str, usize, u32);
-
-const MANY: u32 = if SLOW { 4 } else { 50 };
-const RUNS: &[Run] = if SMALL {
-    &[(&W1, "W1/1", 1, 50), (&W3, "W3/1", 1, 50)]
-} else {
-    &[
-        (&W1, "W1/1", 1, 50),
-        (&W1, "W1/8", 8, 50),
-        (&W2, "W2/1", 1, MANY),
-        (&W2, "W2/8", 8, MANY),
-        (&W3, "W3/1", 1, 50),
-        (&W3, "W3/8", 8, MANY),
-        (&W3B, "W3b/8", 8, MANY),
-        (&W4, "W4/1", 1, MANY),
-    ]
-};
+/// Momentum where there is memory for it.
+const MOMENTUM: f32 = if SMALL { 0.0 } else { 0.9 };
 
 fn run() -> Result<(), &'static str> {
     let mut arena = [0.0; ARENA];
-    for run in RUNS {
-        for (name, method) in methods() {
-            let (losses, weights) = train(run, method, &mut arena).map_err(why)?;
-            say!(run.1, " ", name, ", ", run.3, " steps: losses ", Hex(losses), ", weights ", Hex(weights));
-        }
-        costs(run, &mut arena).map_err(why)?;
-    }
-    Ok(())
+    trainings(&mut arena).map_err(|error| match error {
+        SessionError::Arena { .. } => "the arena is too small",
+        SessionError::Loss { .. } => "the loss is not finite",
+        _ => "another error of a session",
+    })
 }
 
-fn methods() -> [(&'static str, Method); 3] {
-    [
+fn trainings(arena: &mut [f32]) -> Result<(), SessionError> {
+    // Without a floating-point unit the larger ones take fewer steps, so that they take no minutes in QEMU.
+    let many = if SLOW { 4 } else { 50 };
+    training(&W1, "W1/1", 1, 50, arena)?;
+    training(&W3, "W3/1", 1, 50, arena)?;
+    if SMALL {
+        return Ok(());
+    }
+    training(&W1, "W1/8", 8, 50, arena)?;
+    training(&W2, "W2/1", 1, many, arena)?;
+    training(&W2, "W2/8", 8, many, arena)?;
+    training(&W3, "W3/8", 8, many, arena)?;
+    training(&W3B, "W3b/8", 8, many, arena)?;
+    training(&W4, "W4/1", 1, many, arena)
+}
+
+fn training<const N: usize>(
+    workload: &'static Workload<N>,
+    name: &str,
+    batch: usize,
+    steps: usize,
+    arena: &mut [f32],
+) -> Result<(), SessionError> {
+    let methods = [
         ("SGD", Method::Sgd),
         ("SmoothOut", Method::SmoothOut(SmoothOut::constant())),
         ("AdaSmoothOut", Method::SmoothOut(SmoothOut::adaptive())),
-    ]
+    ];
+    let momentum = Optimizer::sgd(MOMENTUM);
+    for (label, method) in methods {
+        let config = Config { optimizer: momentum, ..Config::new(method, 0.01) };
+        begin(workload, batch, config, arena, |session| {
+            let (mut losses, mut count) = (Fnv::default(), 0);
+            for step in 0..steps {
+                let (images, labels) = images(workload, batch, step);
+                let (instructions, outcome) = instructions(|| session.step(images, labels));
+                losses.push(outcome?.loss);
+                count = instructions;
+            }
+            let (losses, weights) = (Hex(losses.value()), Hex(Fnv::of(session.weights())));
+            say!(name, " ", label, ", ", steps, " steps: losses ", losses, ", weights ", weights);
+            cost(&[name, "/", label, "/instructions"], count as usize);
+            Ok(())
+        })?;
+    }
+    // Memory beyond the weights, of plain SGD.
+    let config = Config::new(methods[2].1, 0.01);
+    let (building, outcome) = stack(|| {
+        begin(workload, batch, config, arena, |session| {
+            let (images, labels) = images(workload, batch, 0);
+            let (stepping, outcome) = stack(|| session.step(images, labels));
+            cost(&[name, "/stack"], stepping);
+            cost(&[name, "/session"], size_of_val(session));
+            outcome.map(|_| ())
+        })
+    });
+    outcome?;
+    cost(&[name, "/set-up"], building);
+    let plan = plan(workload, batch)?;
+    let values = Session::required(&plan, &config)? - plan.parameters() - plan.statistics();
+    cost(&[name, "/arena"], 4 * values);
+    Ok(())
 }
 
 /// The images of a step: each in turn, or all.
-fn images(workload: &Workload, batch: usize, step: u32) -> (&'static [f32], &'static [u32]) {
-    let first = step as usize * batch % 8;
+fn images<const N: usize>(
+    workload: &Workload<N>,
+    batch: usize,
+    step: usize,
+) -> (&'static [f32], &'static [u32]) {
+    let first = step * batch % 8;
     let len = workload.input.len();
     let images = workload.images.get(first * len..(first + batch) * len);
     (images.unwrap_or_default(), LABELS.get(first..first + batch).unwrap_or_default())
 }
 
-/// Momentum where there is memory for it.
-fn config(method: Method, momentum: f32) -> Config<'static> {
-    Config { optimizer: Optimizer::sgd(momentum), ..Config::new(method, 0.01) }
+fn plan<const N: usize>(workload: &Workload<N>, batch: usize) -> Result<Plan<N>, SessionError> {
+    let missing = SessionError::Unsupported { what: "this workload" };
+    let network = workload.network().map_err(|_| missing)?;
+    Plan::new(&network, batch, Purpose::Training).map_err(|_| missing)
 }
 
 /// Hands a new session to `work`.
-fn begin<R>(
-    &(workload, _, batch, _): &Run,
+fn begin<const N: usize>(
+    workload: &'static Workload<N>,
+    batch: usize,
     config: Config<'static>,
     arena: &mut [f32],
-    work: impl FnOnce(&mut Session<'_, '_, LAYERS>) -> Result<R, SessionError>,
-) -> Result<R, SessionError> {
-    let missing = SessionError::Unsupported { what: "this workload" };
-    let network = workload.network().map_err(|_| missing)?;
-    let plan = Plan::new(&network, batch, Purpose::Training).map_err(|_| missing)?;
+    work: impl FnOnce(&mut Session<'_, '_, N>) -> Result<(), SessionError>,
+) -> Result<(), SessionError> {
     let model = Slices { parameters: workload.parameters, statistics: workload.statistics };
-    work(&mut Session::new(&plan, &model, config, arena)?)
-}
-
-fn train(run: &Run, method: Method, arena: &mut [f32]) -> Result<(u32, u32), SessionError> {
-    let momentum = if SMALL { 0.0 } else { 0.9 };
-    begin(run, config(method, momentum), arena, |session| {
-        let mut losses = Fnv::default();
-        for step in 0..run.3 {
-            let (images, labels) = images(run.0, run.2, step);
-            losses.push(session.step(images, labels)?.loss);
-        }
-        Ok((losses.value(), Fnv::of(session.weights())))
-    })
-}
-
-/// Instructions of a step with momentum, with noise and without; memory beyond the weights of training by plain SGD.
-fn costs(run: &Run, arena: &mut [f32]) -> Result<(), SessionError> {
-    let &(workload, name, batch, _) = run;
-    let (images, labels) = images(workload, batch, 0);
-    let momentum = if SMALL { 0.0 } else { 0.9 };
-    for (method, label) in methods().into_iter().map(|(label, method)| (method, label)) {
-        let count = begin(run, config(method, momentum), arena, |session| {
-            session.step(images, labels)?;
-            let (count, outcome) = instructions(|| session.step(images, labels));
-            outcome.map(|_| count)
-        })?;
-        cost(&[name, "/", label, "/instructions"], count as usize);
-    }
-    let plain = config(Method::SmoothOut(SmoothOut::adaptive()), 0.0);
-    let (stack, outcome) = stack(|| {
-        begin(run, plain, arena, |session| session.step(images, labels).map(|_| ()))
-    });
-    outcome?;
-    cost(&[name, "/stack"], stack);
-    let network = workload.network().map_err(|_| SessionError::Inference)?;
-    let plan = Plan::new(&network, batch, Purpose::Training).map_err(|_| SessionError::Inference)?;
-    let arena = Session::required(&plan, &plain)?;
-    cost(&[name, "/arena"], 4 * (arena - plan.parameters() - plan.statistics()));
-    Ok(())
-}
-
-fn why(error: SessionError) -> &'static str {
-    match error {
-        SessionError::Arena { .. } => "the arena is too small",
-        SessionError::Loss { .. } => "the loss is not finite",
-        _ => "another error of the session",
-    }
+    let mut session = Session::new(&plan(workload, batch)?, &model, config, arena)?;
+    work(&mut session)
 }
