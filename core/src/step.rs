@@ -212,6 +212,16 @@ impl Stepper {
         Ok(Self { method, seed, batches: 0, noisy: false })
     }
 
+    /// What is done to the weights before gradients are taken.
+    pub const fn method(&self) -> Method {
+        self.method
+    }
+
+    /// Seed of noise and dropout.
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Adds the mean gradient of a batch to the stored gradient and returns the mean loss over ghost batches and draws.
     ///
     /// `step` counts the batches of the training and is part of every address; `strength` is a after the schedule.

@@ -134,6 +134,8 @@ pub enum DeviceName {
     Cpu,
     /// Core's plain kernels on one core.
     Portable,
+    /// The microcontroller's backend, as the chip runs it to the bit.
+    Micro,
 }
 
 macro_rules! options {

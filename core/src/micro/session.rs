@@ -193,6 +193,14 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
         self.piece(images, labels, 1)
     }
 
+    /// Logits (n, classes) of the present pass: there between its forward pass and its loss, for whoever calls
+    /// [`advance`](Self::advance).
+    pub fn pass_logits(&self) -> Option<&[f32]> {
+        let last = self.stages.last().filter(|_| self.work.phase == Phase::Loss)?;
+        let start = self.arena.len().checked_sub(self.layout.values)? + last.output;
+        self.arena.get(start..)?.get(..self.work.pass.images * self.classes)
+    }
+
     /// Drops the step that was begun and the gradients that wait; does nothing when there are none. Noise is nowhere in
     /// the weights, so they are clean at every moment; what a session without stored gradient has already updated, from
     /// the last layer on, stays updated.

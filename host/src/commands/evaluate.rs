@@ -2,7 +2,6 @@ use super::{CommandError, start_threads};
 use crate::checkpoint::Checkpoint;
 use crate::device::{Device, Keeps, Part};
 use crate::export::Loaded;
-use crate::net::NetPlan;
 use crate::options::{Config, Options, ScalingName};
 use crate::progress::Progress;
 use crate::train::{self, Setup, TrainError, distribution, scaling};
@@ -10,7 +9,6 @@ use clap::Args;
 use serde::Serialize;
 use smoothout::backend::{Draw, Selection};
 use smoothout::noise::{Address, Noise};
-use smoothout::plan::{Plan, Purpose};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -75,21 +73,7 @@ fn device(path: &Path, config: &Config, setup: &Setup) -> Result<Box<dyn Device>
         train::load_network(&mut *device, &Checkpoint::load(path)?)?;
         return Ok(device);
     };
-    let data = &setup.data;
-    let plan: Box<NetPlan> = Box::new(
-        Plan::new(&model.net, config.batch, Purpose::Training).map_err(|e| TrainError::Network(e.to_string()))?,
-    );
-    let input = plan.input();
-    if data.shape != [input.channels, input.height, input.width] || data.classes > plan.classes() {
-        let message = format!(
-            "the model takes images of {input} and tells {} classes apart; {} has {} classes of images of {:?}",
-            plan.classes(),
-            data.name,
-            data.classes,
-            data.shape
-        );
-        return Err(TrainError::Network(message).into());
-    }
+    let plan = train::plan_of(&model.net, config, setup)?;
     let keeps = Keeps { moments: 0, average: false };
     let mut device = train::device_of(config.device, plan, model.parameters, keeps);
     device.write(Part::Statistics, &model.statistics).map_err(TrainError::from)?;

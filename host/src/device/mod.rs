@@ -1,10 +1,12 @@
 //! A network on a device: its parameters, running statistics and optimizer memory, and the passes over batches.
 
 mod cpu;
+mod micro;
 mod portable;
 
 pub use crate::cpu::parameters::Keeps;
 pub use cpu::Cpu;
+pub use micro::Micro;
 pub use portable::Portable;
 
 use crate::net::NetPlan;

@@ -7,5 +7,5 @@ mod training;
 
 pub use checkpoints::{load_network, network_tensors, part_values};
 pub use error::TrainError;
-pub use setup::{Setup, device, device_of, distribution, network, scaling, stepper};
+pub use setup::{Setup, device, device_of, plan_of, distribution, network, scaling, stepper};
 pub use training::{Report, evaluate_split, train};

@@ -1,6 +1,6 @@
 use super::TrainError;
 use crate::data::{AugmentationSwitches, Data, Options as DataOptions, Validation};
-use crate::device::{Cpu, Device, Keeps, Portable};
+use crate::device::{Cpu, Device, Keeps, Micro, Portable};
 use crate::net::{Net, NetPlan, initial_parameters};
 use crate::options::{
     AverageName, Config, DeviceName, DistributionName, MethodName, OptimizerName, RateShape,
@@ -245,11 +245,22 @@ pub fn network(config: &Config, classes: usize) -> Result<Net, TrainError> {
 /// # Errors
 /// The network does not fit the data, or has no plan.
 pub fn device(config: &Config, setup: &Setup) -> Result<Box<dyn Device>, TrainError> {
+    let net = network(config, setup.data.classes)?;
+    let plan = plan_of(&net, config, setup)?;
+    let weights = initial_parameters(config.net, &plan, config.norm_init, config.seed);
+    let keeps = Keeps { moments: setup.optimizer.moments(), average: setup.averaging != Averaging::None };
+    Ok(device_of(config.device, plan, weights, keeps))
+}
+
+/// The plan of a network for the batches and data of a setup.
+///
+/// # Errors
+/// The network does not fit the data, or has no plan.
+pub fn plan_of(net: &Net, config: &Config, setup: &Setup) -> Result<Box<NetPlan>, TrainError> {
     let data = &setup.data;
-    let net = network(config, data.classes)?;
     let ghost = GhostBatches::new(config.batch, setup.ghosts).size();
     let plan: Box<NetPlan> = Box::new(
-        Plan::new(&net, ghost, Purpose::Training).map_err(|e| TrainError::Network(e.to_string()))?,
+        Plan::new(net, ghost, Purpose::Training).map_err(|e| TrainError::Network(e.to_string()))?,
     );
     let input = net.input();
     if data.shape != [input.channels, input.height, input.width] {
@@ -262,9 +273,7 @@ pub fn device(config: &Config, setup: &Setup) -> Result<Box<dyn Device>, TrainEr
             format!("{} has {} classes, the network tells {} apart", data.name, data.classes, plan.classes());
         return Err(TrainError::Network(message));
     }
-    let weights = initial_parameters(config.net, &plan, config.norm_init, config.seed);
-    let keeps = Keeps { moments: setup.optimizer.moments(), average: setup.averaging != Averaging::None };
-    Ok(device_of(config.device, plan, weights, keeps))
+    Ok(plan)
 }
 
 /// A device of this name with these weights.
@@ -276,6 +285,7 @@ pub fn device_of(
 ) -> Box<dyn Device> {
     match name {
         DeviceName::Portable => Box::new(Portable::new(plan, weights, keeps)),
+        DeviceName::Micro => Box::new(Micro::new(plan, weights, keeps)),
         DeviceName::Cpu => Box::new(Cpu::new(plan, &weights, keeps)),
     }
 }

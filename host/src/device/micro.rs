@@ -1,0 +1,203 @@
+//! The microcontroller's backend on this machine: what a chip would do, to the bit.
+
+use super::{Batch, Device, DeviceError, Evaluation, Gradient, Keeps, Outcome, Part, Step};
+use crate::net::{LAYERS, NetPlan, initial_statistics};
+use smoothout::backend::Draw;
+use smoothout::micro::{Config, Counters, Session, SessionError, Slices};
+use smoothout::network::Layer;
+use smoothout::noise::Address;
+use smoothout::optimizer::Optimizer;
+use smoothout::step::{Method, Stepper};
+
+/// A network in sessions of [`smoothout::micro`]: each call begins one where the last one ended.
+///
+/// A batch that is larger than the plan's is cut into ghost batches of the plan's size or a little less, as a session
+/// does it, whatever the run's number of ghost batches would make of a smaller last batch.
+#[derive(Debug)]
+pub struct Micro {
+    plan: Box<NetPlan>,
+    weights: Vec<f32>,
+    first: Vec<f32>,
+    second: Vec<f32>,
+    average: Vec<f32>,
+    statistics: Vec<f32>,
+    arena: Vec<f32>,
+}
+
+impl Micro {
+    /// A network with these weights, as many as the plan has parameters.
+    pub fn new(plan: Box<NetPlan>, weights: Vec<f32>, keeps: Keeps) -> Self {
+        let kept = |yes: bool| vec![0.0; if yes { weights.len() } else { 0 }];
+        Self {
+            first: kept(keeps.moments > 0),
+            second: kept(keeps.moments > 1),
+            average: kept(keeps.average),
+            statistics: initial_statistics(&plan),
+            arena: Vec::new(),
+            weights,
+            plan,
+        }
+    }
+
+    /// A session at the present weights and statistics; it knows nothing of moments.
+    fn session<'s>(
+        plan: &NetPlan,
+        weights: &'s [f32],
+        statistics: &'s [f32],
+        arena: &'s mut Vec<f32>,
+        config: Config<'s>,
+    ) -> Result<Session<'s, 's, LAYERS>, DeviceError> {
+        let needed = Session::required(plan, &config).map_err(failed)?;
+        arena.resize(needed, 0.0);
+        Session::new(plan, &Slices { parameters: weights, statistics }, config, arena).map_err(failed)
+    }
+
+    /// Takes a session's state: weights, moments, statistics.
+    fn take(&mut self, state: &[f32], moments: usize) {
+        let Self { weights, first, second, statistics, .. } = self;
+        let mut rest = state;
+        for (number, target) in [weights, first, second, statistics].into_iter().enumerate() {
+            if number == 3 || number <= moments {
+                let (part, after) = rest.split_at(target.len());
+                target.copy_from_slice(part);
+                rest = after;
+            }
+        }
+    }
+
+    /// Whether training passes differ from evaluation's.
+    fn has_modes(&self) -> bool {
+        let differs = |layer: &Layer| matches!(layer, Layer::BatchNorm(_) | Layer::Dropout(_));
+        self.plan.layers().iter().any(|planned| differs(&planned.layer))
+    }
+}
+
+fn failed(error: SessionError) -> DeviceError {
+    match error {
+        SessionError::Length { .. } | SessionError::Label(_) => DeviceError::Batch(error.to_string()),
+        _ => DeviceError::step(error),
+    }
+}
+
+impl Device for Micro {
+    fn plan(&self) -> &NetPlan {
+        &self.plan
+    }
+
+    fn step(&mut self, stepper: &mut Stepper, step: &Step<'_>) -> Result<Outcome, DeviceError> {
+        let update = &step.update;
+        let config = Config {
+            method: stepper.method(),
+            seed: stepper.seed(),
+            optimizer: update.optimizer,
+            weight_decay: update.weight_decay,
+            strength: step.strength,
+            clip: step.clip,
+            accumulate: step.batches.len() > 1 || step.ghosts > 1,
+            ..Config::new(Method::Sgd, update.rate)
+        };
+        if update.gradient_scale != 1.0 {
+            return Err(DeviceError::Step("sessions do not scale gradients".into()));
+        }
+        let moments = [&self.first, &self.second].map(|moment| &moment[..]);
+        let moments = &moments[..config.optimizer.moments()];
+        let state = [&[&self.weights[..]], moments, &[&self.statistics[..]]].concat().concat();
+        let mut session =
+            Self::session(&self.plan, &self.weights, &self.statistics, &mut self.arena, config)?;
+        let counters = Counters { batches: step.first, updates: update.time.saturating_sub(1) };
+        session.restore(&state, counters).map_err(failed)?;
+        let outcome = match step.batches {
+            [batch] => {
+                let outcome = session.step(batch.images, batch.labels).map_err(failed)?;
+                Outcome { loss: outcome.loss, correct: (outcome.correct, outcome.images) }
+            }
+            _ => {
+                let outcome = step.each_batch(|batch, _| {
+                    let outcome = session.accumulate(batch.images, batch.labels).map_err(failed)?;
+                    Ok((outcome.loss, (outcome.correct, outcome.images)))
+                })?;
+                session.update().map_err(failed)?;
+                outcome
+            }
+        };
+        let state = session.state().to_vec();
+        drop(session);
+        self.take(&state, config.optimizer.moments());
+        Ok(outcome)
+    }
+
+    fn average(&mut self, share: f32) -> Result<(), DeviceError> {
+        if self.average.is_empty() {
+            return Err(DeviceError::Step("no average is kept".into()));
+        }
+        self.average.iter_mut().zip(&self.weights).for_each(|(a, w)| *a += share * (w - *a));
+        Ok(())
+    }
+
+    fn evaluate(&mut self, batch: Batch<'_>, draw: Option<&Draw>) -> Result<Evaluation, DeviceError> {
+        batch.check(&self.plan)?;
+        let config = Config::new(Method::Sgd, 0.0);
+        let mut session =
+            Self::session(&self.plan, &self.weights, &self.statistics, &mut self.arena, config)?;
+        let outcome = session.evaluate_at(batch.images, batch.labels, draw.copied()).map_err(failed)?;
+        Ok(Evaluation { loss: f64::from(outcome.loss) * batch.labels.len() as f64, correct: outcome.correct })
+    }
+
+    /// The gradient is what momentum becomes in a first step at rate 0.
+    fn gradient(&mut self, batch: Batch<'_>, training: Option<Address>) -> Result<Gradient, DeviceError> {
+        batch.check(&self.plan)?;
+        if training.is_none() && self.has_modes() {
+            let message = "sessions take gradients in training alone, where batch norm and dropout differ";
+            return Err(DeviceError::Step(message.into()));
+        }
+        let Address { seed, step, .. } = training.unwrap_or(Address { seed: 0, step: 0, draw: 0 });
+        let config = Config { seed, optimizer: Optimizer::sgd(0.5), ..Config::new(Method::Sgd, 0.0) };
+        let parameters = self.weights.len();
+        let mut session =
+            Self::session(&self.plan, &self.weights, &self.statistics, &mut self.arena, config)?;
+        let state = session.state().to_vec();
+        session.restore(&state, Counters { batches: step, updates: 0 }).map_err(failed)?;
+        session.begin(batch.images, batch.labels).map_err(failed)?;
+        let mut logits = Vec::new();
+        let outcome = loop {
+            let outcome = session.advance(batch.images, batch.labels).map_err(failed)?;
+            if let Some(of_pass) = session.pass_logits() {
+                logits = of_pass.to_vec();
+            }
+            if let Some(outcome) = outcome {
+                break outcome;
+            }
+        };
+        let gradient = session.state()[parameters..2 * parameters].to_vec();
+        let statistics = session.state()[2 * parameters..].to_vec();
+        drop(session);
+        self.statistics = statistics;
+        Ok(Gradient { loss: outcome.loss, logits, gradient })
+    }
+
+    fn read(&self, part: Part) -> Vec<f32> {
+        match part {
+            Part::Weights => self.weights.clone(),
+            Part::Statistics => self.statistics.clone(),
+            Part::First => self.first.clone(),
+            Part::Second => self.second.clone(),
+            Part::Average => self.average.clone(),
+        }
+    }
+
+    fn write(&mut self, part: Part, values: &[f32]) -> Result<(), DeviceError> {
+        let target = match part {
+            Part::Weights => &mut self.weights,
+            Part::Statistics => &mut self.statistics,
+            Part::First => &mut self.first,
+            Part::Second => &mut self.second,
+            Part::Average => &mut self.average,
+        };
+        let (needed, given) = (target.len(), values.len());
+        if needed != given {
+            return Err(DeviceError::Length { part, needed, given });
+        }
+        target.copy_from_slice(values);
+        Ok(())
+    }
+}
