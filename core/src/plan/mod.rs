@@ -107,6 +107,18 @@ impl<const N: usize> Plan<N> {
             statistics: 0,
             arena: 0,
         };
+        plan.add_layers(network)?;
+        plan.check_uses()?;
+        plan.arena = lifetimes::assign(&mut plan.layers, batch, purpose)
+            .ok_or(PlanError::TooLarge { batch })?;
+        Ok(plan)
+    }
+
+    /// Works out the shapes and parameters of all layers.
+    // Kept out of `new`: inlined there, rustc 1.95 (MIR optimisation level 2, several codegen units) wrote a stack
+    // address over `plan.input` of plans with capacity for 128 layers or more.
+    #[inline(never)]
+    fn add_layers(&mut self, network: &Network<N>) -> Result<(), PlanError> {
         let mut tensors = 0;
         for (index, node) in network.nodes().iter().enumerate() {
             let refuse = |input, problem| PlanError::Layer {
@@ -116,9 +128,9 @@ impl<const N: usize> Plan<N> {
                 input,
                 problem,
             };
-            let input_shape = plan.source_shape(node.input).map_err(|p| refuse(input, p))?;
+            let input_shape = self.source_shape(node.input).map_err(|p| refuse(self.input, p))?;
             let output_shape =
-                plan.output_shape(&node.layer, input_shape).map_err(|p| refuse(input_shape, p))?;
+                self.output_shape(&node.layer, input_shape).map_err(|p| refuse(input_shape, p))?;
             let mut planned = PlannedLayer {
                 name: node.name.clone(),
                 layer: node.layer,
@@ -131,15 +143,12 @@ impl<const N: usize> Plan<N> {
                 output: 0,
                 gradient: 0,
             };
-            plan.add_parameters(&mut planned, &mut tensors)
+            self.add_parameters(&mut planned, &mut tensors)
                 .ok_or_else(|| refuse(input_shape, Problem::TooLarge))?;
             // `Network` has the same capacity, so there is room.
-            let _ = plan.layers.push(planned);
+            let _ = self.layers.push(planned);
         }
-        plan.check_uses()?;
-        plan.arena = lifetimes::assign(&mut plan.layers, batch, purpose)
-            .ok_or(PlanError::TooLarge { batch })?;
-        Ok(plan)
+        Ok(())
     }
 
     fn source_shape(&self, source: Source) -> Result<Shape, Problem> {
