@@ -106,7 +106,7 @@ fn every_other_length_is_refused() {
     let good = model();
     for len in 0..good.len() {
         let error = ModelFile::new(&good[..len]).unwrap_err();
-        let expected = if len < 4 || len >= 40 { good.len() } else { 40 };
+        let expected = if (4..40).contains(&len) { 40 } else { good.len() };
         match error {
             ModelError::Length { stated, given } => {
                 assert!(given == len && (stated == expected || len < 40), "{len}: {error}");

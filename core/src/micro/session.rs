@@ -449,6 +449,18 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
         self.arena.get(..self.layout.state()).unwrap_or_default()
     }
 
+    /// [`state`](Self::state) to be overwritten by a saved one, where there is no memory for a copy; drops a step that
+    /// was begun. [`set_counters`](Self::set_counters) goes with it.
+    pub fn state_mut(&mut self) -> &mut [f32] {
+        self.abort();
+        self.arena.get_mut(..self.layout.state()).unwrap_or_default()
+    }
+
+    /// Sets how far the training has come.
+    pub const fn set_counters(&mut self, counters: Counters) {
+        self.counters = counters;
+    }
+
     /// How far the training has come.
     pub const fn counters(&self) -> Counters {
         self.counters
@@ -463,8 +475,7 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
         if needed != given {
             return Err(SessionError::Length { what: "the saved state", needed, given });
         }
-        self.abort();
-        copy(state, self.arena);
+        copy(state, self.state_mut());
         self.counters = counters;
         Ok(())
     }

@@ -11,13 +11,36 @@
 //! | 4..8 | sequence number |
 //! | 8..12 | identity of the model |
 //! | 12..16 | number of values |
-//! | 16..24 | the caller's step |
-//! | 24..28 | CRC-32 of the values |
-//! | 28..32 | CRC-32 of bytes 0..28 |
+//! | 16..32 | batches and updates so far, the session's counters |
+//! | 32..36 | CRC-32 of the values |
+//! | 36..40 | CRC-32 of bytes 0..36 |
 //! | 64.. | the values, f32 |
 //!
 //! Nothing is copied but 64 bytes at a time on the stack. A save erases each unit of one slot once, so the flash lasts
 //! twice as many saves as its erase units last erasures.
+//!
+//! ```
+//! use embedded_storage::nor_flash::NorFlash;
+//! use smoothout::micro::{Session, storage::{Storage, StorageError}};
+//!
+//! /// Goes on from the last save, if there is one.
+//! fn resume<F: NorFlash, const N: usize>(
+//!     storage: &mut Storage<F>,
+//!     session: &mut Session<'_, '_, N>,
+//! ) -> Result<(), StorageError<F::Error>> {
+//!     if let Some(counters) = storage.load(&mut [session.state_mut()])? {
+//!         session.set_counters(counters);
+//!     }
+//!     Ok(())
+//! }
+//!
+//! fn save<F: NorFlash, const N: usize>(
+//!     storage: &mut Storage<F>,
+//!     session: &Session<'_, '_, N>,
+//! ) -> Result<(), StorageError<F::Error>> {
+//!     storage.save(session.counters(), &[session.state()])
+//! }
+//! ```
 
 mod error;
 #[cfg(test)]
@@ -25,6 +48,7 @@ mod tests;
 
 pub use error::StorageError;
 
+use super::Counters;
 use super::crc::Crc32;
 use core::ops::Range;
 use embedded_storage::nor_flash::NorFlash;
@@ -34,14 +58,14 @@ const CHUNK: u32 = 64;
 const WORDS: usize = CHUNK as usize / 4;
 const MAGIC: u32 = u32::from_le_bytes(*b"SMS1");
 /// Words of a header.
-const HEADER: usize = 8;
+const HEADER: usize = 10;
 
 /// A whole state, as its header describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Stored {
-    /// The step that was given to [`Storage::save`].
-    pub step: u64,
+    /// How far the training had come.
+    pub counters: Counters,
     /// Number of f32 values.
     pub values: usize,
     /// Identity of the model that it belongs to.
@@ -101,7 +125,7 @@ impl<F: NorFlash> Storage<F> {
     fn look(&mut self, at: u32) -> Result<(), F> {
         let chunk = self.read(at)?;
         let Some((header, _)) = chunk.split_first_chunk::<HEADER>() else { return Ok(()) };
-        let [magic, sequence, identity, values, low, high, crc, _] = *header;
+        let [magic, sequence, identity, values, ref counters @ .., crc, _] = *header;
         let room = self.room();
         if magic != MAGIC || *header != sealed(*header) || values as usize > room {
             return Ok(());
@@ -112,8 +136,9 @@ impl<F: NorFlash> Storage<F> {
         }
         let newer = |newest: &Stored| (sequence.wrapping_sub(newest.sequence) as i32) > 0;
         if self.newest.as_ref().is_none_or(|(newest, _)| newer(newest)) {
-            let step = u64::from(low) | u64::from(high) << 32;
-            let stored = Stored { step, values: values as usize, identity, sequence };
+            let [a, b, c, d] = counters.map(u64::from);
+            let counters = Counters { batches: a | b << 32, updates: c | d << 32 };
+            let stored = Stored { counters, values: values as usize, identity, sequence };
             self.newest = Some((stored, payload));
         }
         Ok(())
@@ -130,12 +155,12 @@ impl<F: NorFlash> Storage<F> {
     }
 
     /// Reads the newest whole state into `parts`, which are filled one after the other as they were given to
-    /// [`save`](Self::save), and returns its step; `None` when there is no state.
+    /// [`save`](Self::save), and returns its counters; `None` when there is no state.
     ///
     /// # Errors
     /// The state belongs to another model or has another length: nothing was written to `parts` then. An error of the
     /// flash: some values may have been written.
-    pub fn load(&mut self, parts: &mut [&mut [f32]]) -> Result<Option<u64>, F> {
+    pub fn load(&mut self, parts: &mut [&mut [f32]]) -> Result<Option<Counters>, F> {
         let Some((stored, payload)) = self.newest.clone() else { return Ok(None) };
         if stored.identity != self.identity {
             let (needed, stored) = (self.identity, stored.identity);
@@ -151,14 +176,14 @@ impl<F: NorFlash> Storage<F> {
                 *value = f32::from_bits(word);
             }
         }
-        Ok(Some(stored.step))
+        Ok(Some(stored.counters))
     }
 
-    /// Saves a state: `parts` one after the other, and a number of the caller's, such as the steps taken.
+    /// Saves a state: `parts` one after the other, and how far the training has come.
     ///
     /// # Errors
     /// Too many values, an error of the flash, or values that do not read back. The state saved before is whole then.
-    pub fn save(&mut self, step: u64, parts: &[&[f32]]) -> Result<(), F> {
+    pub fn save(&mut self, counters: Counters, parts: &[&[f32]]) -> Result<(), F> {
         let values: usize = parts.iter().map(|part| part.len()).sum();
         let room = self.room();
         if values > room {
@@ -189,15 +214,17 @@ impl<F: NorFlash> Storage<F> {
         if self.checksum(payload.clone())? != crc.value() {
             return Err(StorageError::Verify { slot });
         }
-        let (low, high) = (step as u32, (step >> 32) as u32);
-        let header = sealed([MAGIC, sequence, self.identity, values as u32, low, high, crc.value(), 0]);
+        let Counters { batches, updates } = counters;
+        let halves = [batches, batches >> 32, updates, updates >> 32].map(|half| half as u32);
+        let [a, b, c, d] = halves;
+        let header = sealed([MAGIC, sequence, self.identity, values as u32, a, b, c, d, crc.value(), 0]);
         let mut words = [u32::MAX; WORDS];
         words.iter_mut().zip(header).for_each(|(to, word)| *to = word);
         self.write(slot, &words, HEADER)?;
         if self.read(slot)?.first_chunk() != Some(&header) {
             return Err(StorageError::Verify { slot });
         }
-        self.newest = Some((Stored { step, values, identity: self.identity, sequence }, payload));
+        self.newest = Some((Stored { counters, values, identity: self.identity, sequence }, payload));
         Ok(())
     }
 
@@ -242,9 +269,11 @@ impl<F: NorFlash> Storage<F> {
 
 /// The header with its own checksum in the last word.
 fn sealed(header: [u32; HEADER]) -> [u32; HEADER] {
-    let [body @ .., _] = header;
-    let [a, b, c, d, e, f, g] = body;
-    [a, b, c, d, e, f, g, Crc32::new().words(&body).value()]
+    let mut sealed = header;
+    if let Some((last, body)) = sealed.split_last_mut() {
+        *last = Crc32::new().words(body).value();
+    }
+    sealed
 }
 
 fn unit<E>(what: &'static str, value: usize, served: bool) -> core::result::Result<u32, StorageError<E>> {

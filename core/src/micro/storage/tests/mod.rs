@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod flash;
+mod training;
 
 use super::*;
 use flash::{Failure, Flash, Torn};
@@ -15,9 +16,13 @@ fn state(n: u32, values: usize) -> [Vec<f32>; 2] {
     [(0..first).map(value).collect(), (first..values).map(value).collect()]
 }
 
+fn counters(n: u32) -> Counters {
+    Counters { batches: u64::from(n) << 31, updates: u64::from(n) << 30 | 1 << 63 }
+}
+
 fn save<F: NorFlash>(storage: &mut Storage<F>, n: u32, values: usize) -> Result<(), F> {
     let [first, second] = state(n, values);
-    storage.save(u64::from(n) << 20, &[&first, &second])
+    storage.save(counters(n), &[&first, &second])
 }
 
 /// The number of the state in the storage, which must be whole.
@@ -26,12 +31,12 @@ where
     F::Error: core::fmt::Debug,
 {
     let [mut first, mut second] = state(u32::MAX, values).map(|part| std::vec![0.0; part.len()]);
-    let step = storage.load(&mut [&mut first, &mut second]).expect("a state that loads")?;
-    let n = (step >> 20) as u32;
+    let found = storage.load(&mut [&mut first, &mut second]).expect("a state that loads")?;
+    let n = (found.batches >> 31) as u32;
     let bits = |part: &[f32]| part.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     let [a, b] = state(n, values);
     assert_eq!((bits(&first), bits(&second)), (bits(&a), bits(&b)), "state {n} is mixed with another");
-    assert_eq!(step, u64::from(n) << 20);
+    assert_eq!(found, counters(n));
     Some(n)
 }
 
@@ -62,7 +67,7 @@ fn cut_everywhere<const WRITE: usize, const ERASE: usize>(values: usize) {
             assert!(found == older || found == Some(n), "{found:?} after a cut in event {event} of save {n}");
             if torn != Torn::Whole || event + 1 < after.events {
                 // The header's last words, when torn, may have become whole by chance.
-                assert!(found == older || event + 32usize.div_ceil(WRITE) >= after.events);
+                assert!(found == older || event + (4 * HEADER).div_ceil(WRITE) >= after.events);
             } else {
                 assert_eq!(found, Some(n));
             }
@@ -124,7 +129,7 @@ fn every_turned_bit_is_found() {
     save(&mut storage, 0, 20).unwrap();
     save(&mut storage, 1, 20).unwrap();
     let whole = storage.into_flash().restart();
-    let used = (256..256 + 32).chain(256 + 64..256 + 64 + 80);
+    let used = (256..256 + 40).chain(256 + 64..256 + 64 + 80);
     for (byte, bit) in used.flat_map(|byte| (0..8).map(move |bit| (byte, bit))) {
         let mut flash = whole.clone();
         flash.bytes[byte] ^= 1 << bit;
@@ -197,9 +202,9 @@ fn worn_out_cells_are_noticed() {
     for stuck in [128 + 64 + 8, 128 + 4] {
         let mut storage = Storage::open(Worn(Flash::new(256), stuck), 0..256, 1).unwrap();
         let zeros = [0.0; 12];
-        storage.save(0, &[&zeros]).unwrap();
-        assert_eq!(storage.save(1, &[&zeros]), Err(StorageError::Verify { slot: 128 }));
+        storage.save(Counters::default(), &[&zeros]).unwrap();
+        assert_eq!(storage.save(counters(1), &[&zeros]), Err(StorageError::Verify { slot: 128 }));
         let mut storage = Storage::open(storage.into_flash(), 0..256, 1).unwrap();
-        assert_eq!(storage.load(&mut [&mut [1.0; 12]]), Ok(Some(0)));
+        assert_eq!(storage.load(&mut [&mut [1.0; 12]]), Ok(Some(Counters::default())));
     }
 }
