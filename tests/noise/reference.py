@@ -164,4 +164,5 @@ def main():
     print(f"{compared} values agree to the bit")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -41,7 +41,8 @@ pub(crate) fn softmax_cross_entropy<T: Real>(
     gradient: &mut [T],
 ) -> Result<Loss<T>, Label> {
     let count = T::from_usize(labels.len());
-    let mut loss = Loss { mean: T::ZERO, correct: 0 };
+    let (mut sum_of_losses, mut lost) = (T::ZERO, T::ZERO);
+    let mut correct = 0;
     for (image, (&label, logits)) in labels.iter().zip(logits.chunks_exact(classes)).enumerate() {
         let Some(&of_label) = logits.get(label as usize) else {
             return Err(Label { image, label, classes });
@@ -52,9 +53,13 @@ pub(crate) fn softmax_cross_entropy<T: Real>(
                 (best, largest) = (class, logit);
             }
         }
-        loss.correct += usize::from(best == label as usize);
+        correct += usize::from(best == label as usize);
         let sum = logits.iter().fold(T::ZERO, |sum, z| sum + (*z - largest).exp());
-        loss.mean = loss.mean + (sum.ln() + largest - of_label) / count;
+        // What rounding loses of a sum is kept for the next one (Kahan), so that large batches lose nothing.
+        let loss = sum.ln() + (largest - of_label) - lost;
+        let total = sum_of_losses + loss;
+        lost = (total - sum_of_losses) - loss;
+        sum_of_losses = total;
         if let Some(gradient) = gradient.get_mut(image * classes..(image + 1) * classes) {
             for (class, (g, z)) in gradient.iter_mut().zip(logits).enumerate() {
                 let target = if class == label as usize { T::ONE } else { T::ZERO };
@@ -62,5 +67,5 @@ pub(crate) fn softmax_cross_entropy<T: Real>(
             }
         }
     }
-    Ok(loss)
+    Ok(Loss { mean: sum_of_losses / count, correct })
 }

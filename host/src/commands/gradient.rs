@@ -1,10 +1,12 @@
+use super::network::{NetworkOptions, check_finite};
 use super::{CommandError, start_threads};
 use crate::checkpoint::{Checkpoint, Elements};
-use crate::device::{Batch, Keeps, Part};
+use crate::device::{Batch, Device, Gradient, Keeps, Part};
 use crate::net::NetPlan;
-use crate::options::Options;
-use crate::train::{self, TrainError, load_network, network_tensors};
+use crate::options::DeviceName;
+use crate::train::{TrainError, device_of, load_network, network_tensors};
 use clap::{Args, ValueEnum};
+use smoothout::Shape;
 use smoothout::noise::Address;
 use smoothout::plan::{Plan, Purpose};
 use std::path::PathBuf;
@@ -20,98 +22,109 @@ enum ModeName {
 /// Write loss, logits, gradient and running statistics of a batch.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  smoothout gradient --net c1 --weights w.safetensors --batch-file b.safetensors --mode train --dropout 0 --out g.safetensors
+  smoothout gradient --net c1 --weights w.safetensors --batch b.safetensors --mode train --dropout 0 --out g.safetensors
 
-The batch holds `images` (f32, NCHW, already normalised) and `labels` (i64). The output holds `loss`, `logits`, every
-gradient under its parameter's name, and the running statistics after the pass.")]
+The weights are those of a PyTorch state_dict: f32 under its names, running statistics included. The batch holds
+`images` (f32, NCHW, already normalised) and `labels` (i64). The output holds `loss` (the batch's mean cross-entropy),
+`logits`, every gradient under its parameter's name, and the running statistics after the pass; all f32.")]
 pub struct GradientCommand {
-    /// Weights and running statistics under PyTorch's names
-    #[arg(long)]
-    weights: PathBuf,
+    #[command(flatten)]
+    network: NetworkOptions,
     /// File with `images` and `labels`
-    #[arg(long, visible_alias = "batch")]
-    batch_file: PathBuf,
+    #[arg(long, visible_alias = "batch-file")]
+    batch: PathBuf,
     /// How batch norm and dropout behave
     #[arg(long, value_enum, default_value = "train")]
     mode: ModeName,
-    /// Number of classes of `resnet`; that of fc.weight unless given
-    #[arg(long)]
-    classes: Option<usize>,
+    /// Probability of all dropout layers in training, in [0, 1); the network's own unless given
+    #[arg(long, allow_negative_numbers = true)]
+    dropout: Option<f32>,
+    /// Seed of the dropout masks
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// File to write
     #[arg(long)]
     out: PathBuf,
-    #[command(flatten)]
-    options: GradientOptions,
-}
-
-/// The options of a run that matter here; `--batch` is the file.
-#[derive(Debug, Args)]
-struct GradientOptions {
-    /// Network
-    #[arg(long, value_enum)]
-    net: crate::net::NetName,
-    /// Depth of `resnet`
-    #[arg(long)]
-    depth: Option<usize>,
-    /// Probability of dropout layers; a network's own unless given
-    #[arg(long)]
-    dropout: Option<f32>,
-    /// Seed of the dropout masks
-    #[arg(long)]
-    seed: Option<u64>,
     /// Where it runs
-    #[arg(long, value_enum)]
-    device: Option<crate::options::DeviceName>,
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceName,
     /// Threads; 0 for one a core
-    #[arg(long)]
-    threads: Option<usize>,
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
 }
 
 impl GradientCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        let GradientOptions { net, depth, dropout, seed, device, threads } = self.options;
-        let options = Options { net: Some(net), depth, dropout, seed, device, threads, ..Options::default() };
-        let config = options.resolve();
-        start_threads(config.threads)?;
-        let weights = Checkpoint::load(&self.weights)?;
-        let classes = self.classes.or_else(|| Some(*weights.get("fc.weight")?.shape().first()?));
-        let net = train::network(&config, classes.unwrap_or(10))?;
-        let batch = Checkpoint::load(&self.batch_file)?;
-        let (images, labels) = read_batch(&batch, &self.batch_file)?;
+        start_threads(self.threads)?;
+        let (mut net, weights) = self.network.load()?;
+        if let Some(probability) = self.dropout {
+            if !(0.0..1.0).contains(&probability) {
+                let message = format!("--dropout: {probability} is not a probability in [0, 1)");
+                return Err(CommandError::Request(message));
+            }
+            net.set_dropout(probability);
+        }
+        let (images, labels) = self.read_batch(net.input())?;
+        let training = self.mode == ModeName::Train;
+        // A plan for one image refuses batch norms of one value a channel, which evaluation has no trouble with.
+        let planned = if training { labels.len() } else { labels.len().max(2) };
         let plan: Box<NetPlan> = Box::new(
-            Plan::new(&net, labels.len(), Purpose::Training)
-                .map_err(|e| TrainError::Network(e.to_string()))?,
+            Plan::new(&net, planned, Purpose::Training).map_err(|e| TrainError::Network(e.to_string()))?,
         );
         let parameters = vec![0.0; plan.parameters()];
-        let keeps = Keeps { moments: 0, average: false };
-        let mut device = train::device_of(config.device, plan, parameters, keeps);
+        let mut device = device_of(self.device, plan, parameters, Keeps { moments: 0, average: false });
         load_network(&mut *device, &weights)?;
-        let training = (self.mode == ModeName::Train)
-            .then_some(Address { seed: config.seed, step: 0, draw: 0 });
+        let address = training.then_some(Address { seed: self.seed, step: 0, draw: 0 });
         let batch = Batch { images: &images, labels: &labels };
-        let result = device.gradient(batch, training).map_err(TrainError::from)?;
+        let result = device.gradient(batch, address).map_err(TrainError::from)?;
+        self.write(&*device, labels.len(), &result)
+    }
+
+    /// Images, (n, C, H, W) or their pixels in a row, and labels.
+    fn read_batch(&self, input: Shape) -> Result<(Vec<f32>, Vec<u32>), CommandError> {
+        let file = Checkpoint::load(&self.batch)?;
+        let wrong = |what: String| CommandError::Request(format!("{}: {what}", self.batch.display()));
+        let tensor = |name| file.get(name).ok_or_else(|| wrong(format!("there is no tensor `{name}`")));
+        let (images, labels) = (tensor("images")?, tensor("labels")?);
+        let (n, Shape { channels: c, height: h, width: w }) = (labels.elements().len(), input);
+        if labels.shape() != [n] {
+            return Err(wrong(format!("`labels` has shape {:?}, one dimension is needed", labels.shape())));
+        }
+        if n == 0 {
+            return Err(wrong("the batch is empty".into()));
+        }
+        if images.shape() != [n, c, h, w] && images.shape() != [n, c * h * w] {
+            let shape = images.shape();
+            return Err(wrong(format!("`images` has shape {shape:?}, [{n}, {c}, {h}, {w}] is needed for {n} labels")));
+        }
+        let Elements::F32(images) = images.elements() else {
+            return Err(wrong(format!("`images` is {}, F32 is needed", images.elements().type_name())));
+        };
+        let Elements::I64(labels) = labels.elements() else {
+            return Err(wrong(format!("`labels` is {}, I64 is needed", labels.elements().type_name())));
+        };
+        check_finite(&file, &self.batch)?;
+        let label = |(image, label): (usize, &i64)| {
+            u32::try_from(*label).map_err(|_| wrong(format!("image {image} has label {label}, which is no class")))
+        };
+        let labels = labels.iter().enumerate().map(label).collect::<Result<_, _>>()?;
+        Ok((images.clone(), labels))
+    }
+
+    fn write(&self, device: &dyn Device, images: usize, result: &Gradient) -> Result<(), CommandError> {
+        if !result.loss.is_finite() || result.gradient.iter().any(|g| !g.is_finite()) {
+            let message = format!("the loss is {} and not every gradient is finite; nothing was written", result.loss);
+            return Err(CommandError::Failed(message));
+        }
         let mut out = Checkpoint::new();
         out.insert_f32("loss", &[], &[result.loss])?;
-        let shape = [labels.len(), device.plan().classes()];
-        out.insert_f32("logits", &shape, &result.logits)?;
-        for (name, shape, range) in network_tensors(device.plan(), Part::Weights) {
-            out.insert_f32(name, &shape, &result.gradient[range])?;
-        }
+        out.insert_f32("logits", &[images, device.plan().classes()], &result.logits)?;
         let statistics = device.read(Part::Statistics);
-        for (name, shape, range) in network_tensors(device.plan(), Part::Statistics) {
-            out.insert_f32(name, &shape, &statistics[range])?;
+        for (part, values) in [(Part::Weights, &result.gradient), (Part::Statistics, &statistics)] {
+            for (name, shape, range) in network_tensors(device.plan(), part) {
+                out.insert_f32(name, &shape, &values[range])?;
+            }
         }
         Ok(out.save(&self.out)?)
     }
-}
-
-fn read_batch(batch: &Checkpoint, path: &std::path::Path) -> Result<(Vec<f32>, Vec<u32>), CommandError> {
-    let wrong = |what: &str| CommandError::Request(format!("{}: {what}", path.display()));
-    let images = batch.get("images").ok_or_else(|| wrong("there is no tensor `images`"))?;
-    let labels = batch.get("labels").ok_or_else(|| wrong("there is no tensor `labels`"))?;
-    let (Elements::F32(images), Elements::I64(labels)) = (images.elements(), labels.elements()) else {
-        return Err(wrong("`images` must be f32 and `labels` i64"));
-    };
-    let label = |l: &i64| u32::try_from(*l).map_err(|_| wrong(&format!("label {l} is not a class")));
-    Ok((images.clone(), labels.iter().map(label).collect::<Result<_, _>>()?))
 }

@@ -7,6 +7,7 @@ mod evaluate;
 mod export;
 mod gradient;
 mod info;
+mod network;
 mod noise;
 mod train;
 

@@ -32,10 +32,15 @@ pub struct Portable {
 /// What a pass needs, borrowed side by side.
 struct Parts<'a> {
     plan: &'a NetPlan,
-    pass: NetworkPass<'a, f32, LAYERS>,
+    workspace: &'a mut [f32],
     parameters: Parameters<'a>,
     statistics: &'a mut [f32],
-    backup: &'a mut [f32],
+    backups: &'a mut [Vec<f32>; 2],
+}
+
+fn pass<'a>(plan: &'a NetPlan, workspace: &'a mut [f32]) -> Result<NetworkPass<'a, f32, LAYERS>, DeviceError> {
+    NetworkPass::new(plan, workspace)
+        .ok_or_else(|| DeviceError::Step("the workspace is too short for the plan".into()))
 }
 
 impl Portable {
@@ -68,13 +73,12 @@ impl Portable {
             second: &mut self.second,
             average: &mut self.average,
         };
-        let short = || DeviceError::Step("the workspace is too short for the plan".into());
         Ok(Parts {
             plan: &self.plan,
-            pass: NetworkPass::new(&self.plan, &mut self.workspace).ok_or_else(short)?,
+            workspace: &mut self.workspace,
             parameters: Parameters::new(&self.tensors, memory, Strategy::Shadow).map_err(memory_error)?,
             statistics: &mut self.statistics,
-            backup: &mut self.backups[0],
+            backups: &mut self.backups,
         })
     }
 }
@@ -93,26 +97,27 @@ impl Device for Portable {
     }
 
     fn step(&mut self, stepper: &mut Stepper, step: &Step<'_>) -> Result<Outcome, DeviceError> {
-        self.backups[1].copy_from_slice(&self.statistics);
+        // The parameters live through the whole step: they remember noise that stays until the update.
+        let Parts { plan, workspace, mut parameters, statistics, backups } = self.parts()?;
+        let [of_batch, of_step] = backups;
+        of_step.copy_from_slice(statistics);
         let mut run = || {
             let outcome = step.each_batch(|batch, at| {
-                let Parts { plan, pass, mut parameters, statistics, backup } = self.parts()?;
                 let ghosts = step.ghosts_of(batch, plan)?;
-                let data = (batch.images, batch.labels);
+                let (pass, data) = (pass(plan, workspace)?, (batch.images, batch.labels));
                 let mut objective =
-                    NetworkObjective::new(pass, statistics, backup, data, ghosts).map_err(batch_error)?;
+                    NetworkObjective::new(pass, statistics, of_batch, data, ghosts).map_err(batch_error)?;
                 let loss = stepper
                     .accumulate(&mut parameters, &mut objective, at, step.strength)
                     .map_err(DeviceError::step)?;
                 Ok((loss, objective.correct()))
             })?;
-            let mut parameters = self.parts()?.parameters;
             stepper.update(&mut parameters, &step.update, step.clip).map_err(DeviceError::step)?;
             Ok(outcome)
         };
         let result = run();
         if result.is_err() {
-            self.statistics.copy_from_slice(&self.backups[1]);
+            statistics.copy_from_slice(of_step);
         }
         result
     }
@@ -123,7 +128,8 @@ impl Device for Portable {
 
     fn evaluate(&mut self, batch: Batch<'_>, draw: Option<&Draw>) -> Result<Evaluation, DeviceError> {
         batch.check(&self.plan)?;
-        let Parts { mut pass, mut parameters, statistics, .. } = self.parts()?;
+        let Parts { plan, workspace, mut parameters, statistics, .. } = self.parts()?;
+        let mut pass = pass(plan, workspace)?;
         if let Some(draw) = draw {
             parameters.perturb(draw, Base::Clean).map_err(memory_error)?;
         }
@@ -135,7 +141,8 @@ impl Device for Portable {
     fn gradient(&mut self, batch: Batch<'_>, training: Option<Address>) -> Result<Gradient, DeviceError> {
         batch.check(&self.plan)?;
         let mut gradient = vec![0.0; self.plan.parameters()];
-        let Parts { mut pass, mut parameters, statistics, .. } = self.parts()?;
+        let Parts { plan, workspace, mut parameters, statistics, .. } = self.parts()?;
+        let mut pass = pass(plan, workspace)?;
         let mode = training.map_or(Mode::Evaluate, Mode::Train);
         pass.forward(parameters.point(), statistics, batch.images, mode);
         let logits = pass.logits().to_vec();
