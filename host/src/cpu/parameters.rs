@@ -7,8 +7,10 @@ use super::aligned::Aligned;
 use super::deliver::Deliver;
 use super::elementwise::{add_scaled, copy};
 use super::noise::{Filters, perturb, perturb_again};
+use super::shared::Shared;
 use super::simd::Isa;
 use super::update;
+use rayon::prelude::*;
 use smoothout::backend::{Backend, Base, Draw, Reception};
 use smoothout::optimizer::Update;
 use smoothout::plan::Tensor;
@@ -55,10 +57,13 @@ impl Parameters {
     /// Parameters of these tensors, of a plan and in its order, with these weights.
     ///
     /// # Panics
-    /// Their number is not that of the tensors.
+    /// The tensors do not follow each other, or the number of weights is not theirs.
     #[must_use]
     pub fn new(tensors: Vec<Tensor>, weights: &[f32], keeps: Keeps) -> Self {
-        let len = tensors.last().map_or(0, |tensor| tensor.range().end);
+        let len = tensors.iter().fold(0, |offset, tensor| {
+            assert_eq!(tensor.offset, offset, "tensor {} does not follow the one before", tensor.index);
+            tensor.range().end
+        });
         assert_eq!(weights.len(), len);
         let kept = |yes: bool| Aligned::zeroed(if yes { len } else { 0 });
         Self {
@@ -114,10 +119,15 @@ impl Backend for Parameters {
 
     fn perturb(&mut self, draw: &Draw, base: Base) -> Result<(), NotKept> {
         let isa = self.isa;
-        for tensor in &self.tensors {
+        let clean = &self.weights[..];
+        let shadow = Shared::new(&mut self.shadow);
+        // All tensors at once: most of them are far too small to be shared among threads one by one.
+        self.tensors.par_iter().for_each(|tensor| {
             let Tensor { rows, row_len, index, role, .. } = *tensor;
+            // SAFETY: inside the shadow, where each tensor has its own place: checked in `new`.
+            let shadow = unsafe { std::slice::from_raw_parts_mut(shadow.at(tensor.offset), tensor.len()) };
             let filters = Filters { rows, row_len };
-            let (clean, shadow) = (&self.weights[tensor.range()], &mut self.shadow[tensor.range()]);
+            let clean = &clean[tensor.range()];
             let key = draw.address.tensor(index);
             match (draw.selection.contains(role), base) {
                 (true, Base::Clean) => perturb(isa, &draw.noise, key, filters, clean, shadow, row_len),
@@ -125,7 +135,7 @@ impl Backend for Parameters {
                 (false, Base::Clean) => copy(isa, clean, shadow),
                 (false, Base::Perturbed) => {}
             }
-        }
+        });
         self.perturbed = true;
         Ok(())
     }

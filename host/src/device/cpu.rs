@@ -1,4 +1,7 @@
 //! The CPU's SIMD kernels on the thread pool.
+//!
+//! Steps and evaluations run on a thread of the pool, so that a kernel's work is found by the others without waking
+//! them from outside for each of the some hundred calls of a step.
 
 use super::{Batch, Device, DeviceError, Evaluation, Gradient, Keeps, Outcome, Part, Step};
 use crate::cpu::deliver::Deliver;
@@ -52,18 +55,8 @@ impl Cpu {
             Part::Average => &self.parameters.average,
         }
     }
-}
 
-fn batch_error(error: Label) -> DeviceError {
-    DeviceError::Batch(error.to_string())
-}
-
-impl Device for Cpu {
-    fn plan(&self) -> &NetPlan {
-        &self.plan
-    }
-
-    fn step(&mut self, stepper: &mut Stepper, step: &Step<'_>) -> Result<Outcome, DeviceError> {
+    fn step_in_pool(&mut self, stepper: &mut Stepper, step: &Step<'_>) -> Result<Outcome, DeviceError> {
         let Self { plan, network, tensors, parameters, statistics, backups } = self;
         let [of_batch, of_step] = backups;
         of_step.copy_from_slice(statistics);
@@ -95,11 +88,7 @@ impl Device for Cpu {
         result
     }
 
-    fn average(&mut self, share: f32) -> Result<(), DeviceError> {
-        self.parameters.average(share).map_err(DeviceError::step)
-    }
-
-    fn evaluate(&mut self, batch: Batch<'_>, draw: Option<&Draw>) -> Result<Evaluation, DeviceError> {
+    fn evaluate_in_pool(&mut self, batch: Batch<'_>, draw: Option<&Draw>) -> Result<Evaluation, DeviceError> {
         batch.check(&self.plan)?;
         let Self { network, parameters, statistics, .. } = self;
         if let Some(draw) = draw {
@@ -109,6 +98,28 @@ impl Device for Cpu {
         parameters.denoise().map_err(DeviceError::step)?;
         let loss = network.loss(batch.labels, false).map_err(batch_error)?;
         Ok(Evaluation { loss: loss.mean * batch.labels.len() as f64, correct: loss.correct })
+    }
+}
+
+fn batch_error(error: Label) -> DeviceError {
+    DeviceError::Batch(error.to_string())
+}
+
+impl Device for Cpu {
+    fn plan(&self) -> &NetPlan {
+        &self.plan
+    }
+
+    fn step(&mut self, stepper: &mut Stepper, step: &Step<'_>) -> Result<Outcome, DeviceError> {
+        rayon::scope(|_| self.step_in_pool(stepper, step))
+    }
+
+    fn average(&mut self, share: f32) -> Result<(), DeviceError> {
+        self.parameters.average(share).map_err(DeviceError::step)
+    }
+
+    fn evaluate(&mut self, batch: Batch<'_>, draw: Option<&Draw>) -> Result<Evaluation, DeviceError> {
+        rayon::scope(|_| self.evaluate_in_pool(batch, draw))
     }
 
     fn gradient(&mut self, batch: Batch<'_>, training: Option<Address>) -> Result<Gradient, DeviceError> {
