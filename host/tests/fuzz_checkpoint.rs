@@ -6,14 +6,17 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use serde::{Deserialize, Serialize};
+use proptest::test_runner::{TestCaseError, TestRunner};
 use smoothout_host::checkpoint::{Checkpoint, Elements};
-use smoothout_host::run::{MetricsLog, MetricsRow, metrics, read_config, read_metrics};
+use smoothout_host::options::Options;
+use smoothout_host::progress::{Mode, Progress};
+use smoothout_host::run::{MetricsLog, MetricsRow, RunFolder, metrics, read_config, read_metrics};
+use smoothout_host::train::{Setup, train};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -135,20 +138,24 @@ fn file(good: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Seconds of fuzzing for each reader.
+fn seconds() -> f64 {
+    std::env::var("SMOOTHOUT_FUZZ_SECONDS").map_or(2.0, |s| {
+        s.parse().expect("SMOOTHOUT_FUZZ_SECONDS is a number")
+    })
+}
+
 /// Feeds files to a reader until the time is over.
 fn fuzz(name: &str, files: impl Strategy<Value = Vec<u8>>, read: impl Fn(&Path) -> bool) {
-    let seconds = std::env::var("SMOOTHOUT_FUZZ_SECONDS").map_or(2.0, |s| {
-        s.parse().expect("SMOOTHOUT_FUZZ_SECONDS is a number")
-    });
-    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    let end = Instant::now() + Duration::from_secs_f64(seconds());
     let folder = TempDir::new().unwrap();
     let path: PathBuf = folder.path().join("file");
     let (count, good) = (Cell::new(0u64), Cell::new(0u64));
     while Instant::now() < end {
-        let config = Config {
+        let config = ProptestConfig {
             cases: 200,
             failure_persistence: None,
-            ..Config::default()
+            ..ProptestConfig::default()
         };
         TestRunner::new(config)
             .run(&files, |bytes| {
@@ -232,38 +239,91 @@ fn metrics_tables() {
     });
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Settings {
-    net: String,
-    strength: f64,
-    batch: usize,
-    resume: bool,
-    regime: Vec<Stage>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Stage {
-    epoch: u32,
-    learning_rate: f32,
-}
-
 #[test]
 fn configurations() {
     let good = "\
-net = \"resnet44\"
+net = \"resnet\"
+method = \"ada\"
 strength = 0.0375  # after the schedule
 batch = 5_000
-resume = false
-regime = [{ epoch = 0, learning_rate = 0.1 }, { epoch = 81, learning_rate = 1e-2 }]
+antithetic = false
+rate-shape = \"81:0.1,122:0.01\"
 ";
     fuzz("configurations", file(good.into()), |path| {
-        let read = read_config::<Settings>(path);
-        if let Err(error) = &read {
-            assert!(!error.to_string().is_empty());
+        let read = read_config::<Options>(path);
+        match &read {
+            Ok(options) => drop(options.clone().resolve()),
+            Err(error) => assert!(!error.to_string().is_empty()),
         }
         read.is_ok()
     });
+}
+
+/// A run of two epochs on the digits goes on from every checkpoint of its own tensors, whatever their bits and whatever
+/// the numbers beside them, or refuses it.
+#[test]
+fn resumed_runs() {
+    let top = TempDir::new().unwrap();
+    let given = Options { epochs: Some(2), batch: Some(600), accumulate: Some(2), ..Options::default() };
+    let config = given.resolve();
+    let mut setup = Setup::new(&config).unwrap();
+    let mut quiet = Progress::new(Mode::Quiet);
+    let stop = AtomicBool::new(false);
+    let mut resume = |setup: &mut Setup| {
+        let folder = RunFolder::open(top.path(), true).unwrap();
+        train(&config, setup, &folder, &mut quiet, &stop)
+    };
+    resume(&mut setup).unwrap();
+    let good = Checkpoint::load(&top.path().join("last.safetensors")).unwrap();
+    // Epoch, batch and update: three batches make two updates an epoch.
+    let there = prop::sample::select(vec![
+        [0, 0, 0], [0, 2, 1], [0, 3, 2], [1, 0, 2], [1, 2, 3], [1, 3, 4], [2, 0, 4],
+    ]);
+    let anywhere = prop::array::uniform3(prop_oneof![0u64..6, any::<u64>(), Just(u64::MAX)]);
+    let numbers = prop_oneof![there, anywhere];
+    let end = Instant::now() + Duration::from_secs_f64(seconds());
+    let counts = Cell::new([0u64; 2]);
+    while Instant::now() < end {
+        let cases = (numbers.clone(), any::<f64>(), any::<Index>(), any::<u32>());
+        let settings = ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() };
+        let resume = std::sync::Mutex::new((&mut resume, &mut setup));
+        TestRunner::new(settings)
+            .run(&cases, |(numbers, sum, at, bits)| {
+                let mut damaged = good.clone();
+                for (key, value) in ["epoch", "batch", "updates"].into_iter().zip(numbers) {
+                    damaged.set_u64(key, value);
+                }
+                damaged.set_f64("sum.0", sum);
+                let names: Vec<String> = good.tensors().keys().cloned().collect();
+                let name = &names[at.index(names.len())];
+                let tensor = good.tensors()[name].clone();
+                if let Elements::F32(values) = tensor.elements() {
+                    let mut values = values.clone();
+                    let place = at.index(values.len());
+                    values[place] = f32::from_bits(bits);
+                    damaged.insert_f32(name.clone(), tensor.shape(), &values).unwrap();
+                }
+                damaged.save(&top.path().join("last.safetensors")).unwrap();
+                let mut guard = resume.lock().unwrap();
+                let (resume, setup) = &mut *guard;
+                let [taken, refused] = counts.get();
+                match resume(setup) {
+                    Ok(report) => {
+                        assert_eq!(report.epochs, 2);
+                        counts.set([taken + 1, refused]);
+                    }
+                    Err(error) => {
+                        assert!(!error.to_string().is_empty());
+                        counts.set([taken, refused + 1]);
+                    }
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+    let [taken, refused] = counts.get();
+    println!("resumed runs: {taken} taken, {refused} refused");
+    assert!(taken > 0 && refused > 0);
 }
 
 /// Deep nesting must end in an error, not in an overflow of the stack.
@@ -274,7 +334,7 @@ fn deep_nesting() {
     for (open, close) in [("[", "]"), ("{a=", "}")] {
         let text = format!("a = {}{}", open.repeat(100_000), close.repeat(100_000));
         fs::write(&path, text).unwrap();
-        assert!(read_config::<Settings>(&path).is_err());
+        assert!(read_config::<Options>(&path).is_err());
     }
     for open in ["[", "{\"a\":"] {
         let header = open.repeat(100_000);

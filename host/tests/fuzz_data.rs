@@ -14,12 +14,14 @@ use smoothout_host::data::cifar::{self, Variant, parse_cifar};
 use smoothout_host::data::digits::{self, parse_digits};
 use smoothout_host::data::file::gunzip;
 use smoothout_host::data::get::sheets::{parse_labels_json, parse_sheet};
+use smoothout_host::data::get::unpack::{Size, tar_gz};
 use smoothout_host::data::idx::{parse_idx_images, parse_idx_labels};
 use smoothout_host::data::{Images, decode_picture};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Cursor, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Keeps the largest allocation of the thread.
@@ -418,6 +420,35 @@ fn pictures() {
         |bytes| 8 * ((1 << 16) + 8256 * bytes) + (1 << 20),
         check_picture,
     );
+}
+
+/// Packages: a tar in gzip, of which two files are wanted.
+#[test]
+fn archives() {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, bytes) in [("package/a.bin", &b"abc"[..]), ("b.png", &[7; 700]), ("readme", b"no")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, bytes).unwrap();
+    }
+    let seed = builder.into_inner().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("a.tar.gz");
+    let target = folder.path().join("out");
+    std::fs::create_dir(&target).unwrap();
+    fuzz("archive", &[seed.clone(), gzip(seed)], gzip, |bytes| 4 * bytes + (4 << 20), |bytes| {
+        std::fs::write(&archive, bytes).unwrap();
+        let wanted = [("a.bin", Size::Exact(3)), ("b.png", Size::AtMost(1 << 20))];
+        if tar_gz(&archive, wanted.into_iter(), &target).is_ok() {
+            let length = |name| std::fs::metadata(target.join(name)).unwrap().len();
+            assert!(length("a.bin") == 3 && length("b.png") <= 1 << 20);
+        }
+        // Only what is wanted is written, and only there.
+        let names = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name());
+        assert!(names(&target).all(|name| name == "a.bin" || name == "b.png"));
+        assert_eq!(names(folder.path()).count(), 2);
+    });
 }
 
 proptest! {

@@ -43,6 +43,14 @@ pub enum CheckpointCause {
         /// Bytes in the file.
         found: u64,
     },
+    /// The bytes are not those that were saved.
+    #[error("damaged: its checksum is {found}, {expected} expected")]
+    Checksum {
+        /// The checksum that the file names.
+        expected: String,
+        /// The checksum of its content.
+        found: String,
+    },
     /// The header is longer than the format allows.
     #[error(
         "header of {length} bytes is longer than the {limit} allowed; this is no safetensors file"

@@ -4,6 +4,9 @@
 //! The crate `safetensors` gives the words of the format and the checks of a layout. The header is written and read
 //! here, because the crate keeps metadata in a hash map, whose order changes from run to run, and takes the last of two
 //! tensors of one name.
+//!
+//! A file saved here has a checksum among its text entries, under [`CHECKSUM`]: CRC-32C of the other entries as JSON and
+//! of the tensors' bytes. Files of other programs have none and are taken as they are.
 
 use super::atomic::{Disk, write_atomically_on};
 use super::{Checkpoint, CheckpointCause, Elements, Tensor};
@@ -19,6 +22,9 @@ use std::path::Path;
 
 /// The header's key for text entries.
 pub(super) const METADATA: &str = "__metadata__";
+
+/// The text entry with the checksum, as eight hexadecimal digits.
+const CHECKSUM: &str = "crc32c";
 
 /// The longest header that the format allows, in bytes.
 const HEADER_LIMIT: u64 = 100_000_000;
@@ -42,8 +48,16 @@ pub(super) fn save<D: Disk>(
     // The widest elements first, as the format's own library does, keeps every tensor aligned to its element.
     tensors.sort_by_key(|(_, tensor)| std::cmp::Reverse(dtype(&tensor.elements)));
 
+    let mut sum = Sum::of(&checkpoint.metadata).map_err(CheckpointCause::Header)?;
+    let mut bytes = Vec::new();
+    for (_, tensor) in &tensors {
+        // Adding to a sum cannot fail.
+        let _ = write_elements(&mut sum, &tensor.elements, &mut bytes);
+    }
+    let mut metadata = checkpoint.metadata.clone();
+    metadata.insert(CHECKSUM.into(), sum.text());
     let mut header = serde_json::to_vec(&Header {
-        metadata: &checkpoint.metadata,
+        metadata: &metadata,
         tensors: &tensors,
     })
     .map_err(CheckpointCause::Header)?;
@@ -58,7 +72,6 @@ pub(super) fn save<D: Disk>(
     write_atomically_on(disk, path, |w| {
         w.write_all(&length.to_le_bytes())?;
         w.write_all(&header)?;
-        let mut bytes = Vec::new();
         for (_, tensor) in &tensors {
             write_elements(w, &tensor.elements, &mut bytes)?;
         }
@@ -105,7 +118,7 @@ fn read(reader: &mut impl Read, found: u64) -> Result<Checkpoint, CheckpointCaus
         .read_exact(&mut header)
         .map_err(CheckpointCause::Read)?;
     let ParsedHeader {
-        metadata,
+        mut metadata,
         mut tensors,
     } = serde_json::from_slice(&header).map_err(CheckpointCause::Header)?;
     drop(header);
@@ -122,17 +135,47 @@ fn read(reader: &mut impl Read, found: u64) -> Result<Checkpoint, CheckpointCaus
         return Err(CheckpointCause::Oversized { expected, found });
     }
 
+    let expected = metadata.remove(CHECKSUM);
+    let mut sum = Sum::of(&metadata).map_err(CheckpointCause::Header)?;
     let mut checkpoint = Checkpoint {
         metadata,
         ..Checkpoint::default()
     };
     for (name, info) in tensors {
         let bytes = info.data_offsets.1 - info.data_offsets.0;
-        let elements = read_elements(reader, &name, info.dtype, bytes)?;
+        let elements = read_elements(reader, &mut sum, &name, info.dtype, bytes)?;
         let shape = info.shape;
         checkpoint.tensors.insert(name, Tensor { shape, elements });
     }
-    Ok(checkpoint)
+    let found = sum.text();
+    match expected.filter(|expected| *expected != found) {
+        Some(expected) => Err(CheckpointCause::Checksum { expected, found }),
+        None => Ok(checkpoint),
+    }
+}
+
+/// A running checksum.
+struct Sum(u32);
+
+impl Sum {
+    fn of(metadata: &BTreeMap<String, String>) -> Result<Self, serde_json::Error> {
+        Ok(Sum(crc32c::crc32c(&serde_json::to_vec(metadata)?)))
+    }
+
+    fn text(&self) -> String {
+        format!("{:08x}", self.0)
+    }
+}
+
+impl Write for Sum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = crc32c::crc32c_append(self.0, bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn dtype(elements: &Elements) -> Dtype {
@@ -167,9 +210,10 @@ fn write_elements(w: &mut dyn Write, elements: &Elements, bytes: &mut Vec<u8>) -
     Ok(())
 }
 
-/// Reads the next `bytes` bytes, a multiple of the element's size.
+/// Reads the next `bytes` bytes, a multiple of the element's size, and adds them to the checksum.
 fn read_elements(
     reader: &mut impl Read,
+    sum: &mut Sum,
     name: &str,
     dtype: Dtype,
     bytes: usize,
@@ -189,6 +233,7 @@ fn read_elements(
             while left > 0 {
                 let part = &mut buffer[..left.min(8 * 1024)];
                 reader.read_exact(part).map_err(CheckpointCause::Read)?;
+                sum.0 = crc32c::crc32c_append(sum.0, part);
                 let (elements, _) = part.as_chunks::<SIZE>();
                 values.extend(elements.iter().map(|e| <$element>::from_le_bytes(*e)));
                 left -= part.len();

@@ -37,8 +37,13 @@ impl DataCommand {
             Action::Get { name } => {
                 let set: Name = name.parse().map_err(TrainError::Data)?;
                 let mut file = String::new();
-                data::get::get(set, &root, &mut |state| told(progress, &mut file, state))
+                let outcome = data::get::get(set, &root, &mut |state| told(progress, &mut file, state))
                     .map_err(TrainError::Data)?;
+                progress.finish();
+                progress.message(&match outcome {
+                    data::Outcome::AlreadyThere => format!("{name} is there already"),
+                    data::Outcome::Fetched { from } => format!("{name} was fetched from {from}"),
+                });
                 name
             }
             Action::Check { name } => name,

@@ -39,9 +39,10 @@ pub(super) fn run(progress: &mut Progress, stop: &AtomicBool) -> Result<(), Comm
         let options = Options { method: Some(method), strength: Some(strength), ..Options::default() };
         let config = options.resolve();
         progress.message(&format!("{name}, strength {strength}"));
-        let folder = RunFolder::open(&free_folder(&config), false).map_err(TrainError::from)?;
-        let report = train::train(&config, &folder, progress, stop)?;
-        let noisy = under_noise(&config, &folder)?;
+        let folder = free_folder(&config)?;
+        let mut setup = Setup::new(&config)?;
+        let report = train::train(&config, &mut setup, &folder, progress, stop)?;
+        let noisy = under_noise(&config, &setup, &folder)?;
         rows.push(Row {
             method: name,
             strength,
@@ -70,11 +71,10 @@ fn result(name: &str, report: &Report, noisy: &[(f32, f64)]) -> MethodResult {
 }
 
 /// Mean test loss of a run's last weights under noise of each strength.
-fn under_noise(config: &Config, folder: &RunFolder) -> Result<Vec<(f32, f64)>, CommandError> {
-    let setup = Setup::new(config)?;
-    let mut device = train::device(config, &setup)?;
+fn under_noise(config: &Config, setup: &Setup, folder: &RunFolder) -> Result<Vec<(f32, f64)>, CommandError> {
+    let mut device = train::device(config, setup)?;
     if let Some(checkpoint) = folder.load_last().map_err(TrainError::from)? {
-        train::load_network(&mut *device, &checkpoint)?;
+        train::load_average(&mut *device, &checkpoint)?;
     }
     let test = &setup.data.test;
     let mut losses = Vec::new();

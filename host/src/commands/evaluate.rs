@@ -1,10 +1,13 @@
 use super::{CommandError, start_threads};
 use crate::checkpoint::Checkpoint;
+use crate::data::Data;
 use crate::device::{Device, Keeps, Part};
 use crate::export::Loaded;
-use crate::options::{Config, Options, ScalingName};
+use crate::net::NetName;
+use crate::options::{Config, DeviceName, DistributionName, NormalizationName, Options, ScalingName};
 use crate::progress::Progress;
-use crate::train::{self, Setup, TrainError, distribution, scaling};
+use crate::run::read_config;
+use crate::train::{self, TrainError, distribution, scaling};
 use clap::Args;
 use serde::Serialize;
 use smoothout::backend::{Draw, Selection};
@@ -14,21 +17,61 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Measure a checkpoint on the test set.
+///
+/// What is not given is taken from config.toml beside the checkpoint, where a run left one. A run that kept an average
+/// of its weights is measured at that average.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  smoothout evaluate --checkpoint runs/f1/best.safetensors --net f1 --data mnist
+  smoothout evaluate --checkpoint runs/f1/best.safetensors
   smoothout evaluate --checkpoint w.safetensors --net c1 --data cifar10 --scaling filter --strength 0.15
   smoothout evaluate --checkpoint model.smo --data digits --device portable")]
 pub struct Evaluate {
     /// Weights and running statistics under PyTorch's names, or a model of `smoothout export`, which brings its network
     #[arg(long)]
     checkpoint: PathBuf,
-    /// Scaling of the noise, with --strength
+    /// Network
+    #[arg(long, value_enum)]
+    net: Option<NetName>,
+    /// Depth of `resnet`: 6n+2
+    #[arg(long)]
+    depth: Option<usize>,
+    /// Data set, or a folder
+    #[arg(long)]
+    data: Option<String>,
+    /// Folder of the data sets
+    #[arg(long)]
+    data_root: Option<PathBuf>,
+    /// Normalisation of pixels
+    #[arg(long, value_enum)]
+    normalization: Option<NormalizationName>,
+    /// Most images of a pass
+    #[arg(long, default_value_t = 256)]
+    batch: usize,
+    /// Strength a of noise added to the weights
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    strength: f32,
+    /// Distribution of the noise
+    #[arg(long, value_enum, default_value = "uniform")]
+    distribution: DistributionName,
+    /// Scaling of the noise
     #[arg(long, value_enum, default_value = "constant")]
     scaling: ScalingName,
-    #[command(flatten)]
-    options: Options,
+    /// Perturb scales and shifts of batch norms too
+    #[arg(long)]
+    perturb_norms: bool,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where it runs
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceName,
+    /// Threads; 0 for one a core
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
 }
+
+/// Nothing is trained here.
+const KEEPS: Keeps = Keeps { moments: 0, average: false };
 
 #[derive(Serialize)]
 struct Measured {
@@ -39,19 +82,23 @@ struct Measured {
 
 impl Evaluate {
     pub(super) fn run(self, progress: &mut Progress) -> Result<(), CommandError> {
-        let config = self.options.resolve();
-        let setup = Setup::new(&config)?;
-        start_threads(config.threads)?;
-        let mut device = device(&self.checkpoint, &config, &setup)?;
-        let noise = Noise::new(distribution(config.distribution), scaling(self.scaling), config.strength)
+        let noise = Noise::new(distribution(self.distribution), scaling(self.scaling), self.strength)
             .map_err(|e| TrainError::Option { option: "--strength", problem: e.to_string() })?;
-        let selection = Selection { norms: config.perturb_norms, ..Selection::default() };
-        let address = Address { seed: config.seed, step: 0, draw: 0 };
+        if self.batch == 0 {
+            return Err(CommandError::Request("--batch: 0, at least 1 is needed".into()));
+        }
+        let config = self.config()?;
+        start_threads(self.threads)?;
+        let (data, mut device) = match read_model(&self.checkpoint)? {
+            Some(model) => self.model(&config, model)?,
+            None => self.network(&config)?,
+        };
+        let images = data.test.len();
+        let selection = Selection { norms: self.perturb_norms, ..Selection::default() };
+        let address = Address { seed: self.seed, step: 0, draw: 0 };
         let draw = Draw { noise, selection, address };
-        let noisy = (config.strength > 0.0).then_some(&draw);
-        let test = &setup.data.test;
-        let sum = train::evaluate_split(&mut *device, test, noisy)?;
-        let images = test.len();
+        let noisy = (self.strength > 0.0).then_some(&draw);
+        let sum = train::evaluate_split(&mut *device, &data.test, noisy)?;
         let result = Measured {
             loss: sum.loss / images as f64,
             accuracy: sum.correct as f64 / images as f64,
@@ -64,20 +111,48 @@ impl Evaluate {
         );
         Ok(progress.result("evaluation", &result, &text)?)
     }
-}
 
-/// A device with the weights of a checkpoint or of a microcontroller's model.
-fn device(path: &Path, config: &Config, setup: &Setup) -> Result<Box<dyn Device>, CommandError> {
-    let Some(model) = read_model(path)? else {
-        let mut device = train::device(config, setup)?;
-        train::load_network(&mut *device, &Checkpoint::load(path)?)?;
-        return Ok(device);
-    };
-    let plan = train::plan_of(&model.net, config, setup)?;
-    let keeps = Keeps { moments: 0, average: false };
-    let mut device = train::device_of(config.device, plan, model.parameters, keeps);
-    device.write(Part::Statistics, &model.statistics).map_err(TrainError::from)?;
-    Ok(device)
+    /// The test data, and a device with the weights of a checkpoint.
+    fn network(&self, config: &Config) -> Result<(Data, Box<dyn Device>), CommandError> {
+        let checkpoint = Checkpoint::load(&self.checkpoint)?;
+        let data = train::open_data(config, train::network(config, 1)?.input())?;
+        let plan = train::plan(&train::network(config, data.classes)?, &data, self.images(&data))?;
+        let weights = vec![0.0; plan.parameters()];
+        let mut device = train::device_of(self.device, plan, weights, KEEPS);
+        train::load_average(&mut *device, &checkpoint)?;
+        Ok((data, device))
+    }
+
+    /// The test data, and a device with a microcontroller's model.
+    fn model(&self, config: &Config, model: Loaded) -> Result<(Data, Box<dyn Device>), CommandError> {
+        let data = train::open_data(config, model.net.input())?;
+        let plan = train::plan(&model.net, &data, self.images(&data))?;
+        let mut device = train::device_of(self.device, plan, model.parameters, KEEPS);
+        device.write(Part::Statistics, &model.statistics).map_err(TrainError::from)?;
+        Ok((data, device))
+    }
+
+    /// Images of a pass. Plans for training, which these are, want two where batch norm follows a linear layer.
+    fn images(&self, data: &Data) -> usize {
+        self.batch.min(data.test.len()).max(2)
+    }
+
+    /// What is given, and the run's own configuration where nothing is.
+    fn config(&self) -> Result<Config, CommandError> {
+        let given = Options {
+            net: self.net,
+            depth: self.depth,
+            data: self.data.clone(),
+            data_root: self.data_root.clone(),
+            normalization: self.normalization,
+            ..Options::default()
+        };
+        let saved = self.checkpoint.with_file_name("config.toml");
+        if !saved.exists() {
+            return Ok(given.resolve());
+        }
+        Ok(given.or(read_config(&saved).map_err(TrainError::from)?).resolve())
+    }
 }
 
 /// The model in a file; `None` when it begins as something else.

@@ -28,18 +28,19 @@ pub struct Program {
     #[command(subcommand)]
     command: Command,
     /// Results and warnings only
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     quiet: bool,
     /// One JSON object a line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     json: bool,
 }
 
 const EXAMPLES: &str = "Examples:
-  smoothout train                                   digits with SGD, SmoothOut and AdaSmoothOut, in a minute
+  smoothout train        digits with SGD, SmoothOut and AdaSmoothOut, in seconds
   smoothout data get mnist
-  smoothout train --data mnist --net f1 --method ada --strength 0.15 --epochs 10
-  smoothout train --out runs/f1 --resume            go on where a run stopped
+  smoothout train --data mnist --net f1 --method ada --strength 0.15 --out runs/f1
+  smoothout train --out runs/f1 --resume
+  smoothout evaluate --checkpoint runs/f1/best.safetensors
   smoothout info --net resnet --depth 44";
 
 #[derive(Debug, Subcommand)]
@@ -121,8 +122,14 @@ impl Program {
     }
 }
 
+/// More threads than any machine has cores; each takes memory before it does anything.
+const MOST_THREADS: usize = 4096;
+
 /// Makes the threads that everything runs on; 0 for one a core.
 fn start_threads(threads: usize) -> Result<(), CommandError> {
+    if threads > MOST_THREADS {
+        return Err(CommandError::Request(format!("--threads: {threads} is more than {MOST_THREADS}")));
+    }
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()

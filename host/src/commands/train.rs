@@ -1,9 +1,10 @@
 use super::{CommandError, demo, start_threads};
-use crate::options::{Config, Options};
+use crate::options::{Config, MethodName, Options, listed, with_default};
 use crate::progress::Progress;
-use crate::run::{RunFolder, read_config};
-use crate::train::{self, TrainError};
+use crate::run::{RunError, RunFolder, read_config};
+use crate::train::{self, Setup, TrainError};
 use clap::Args;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,13 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// Without any option: the embedded digits with SGD, SmoothOut and AdaSmoothOut, a table and a picture.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(mut_args(with_default), after_help = "Examples:
   smoothout train
   smoothout train --data mnist --net f1 --epochs 10 --method smoothout --strength 0.0375
+  smoothout train --data cifar10 --net resnet --augment --rate-shape 81:0.1,122:0.01,164:0.001 --epochs 200
   smoothout train --config run.toml --seed 2 --out runs/second
   smoothout train --out runs/second --resume
 
-A TOML file has the same names: net = \"f1\", method = \"ada\", strength = 0.15.")]
+A TOML file has the same names: net = \"f1\", method = \"ada\", strength = 0.15.
+Ctrl-C finishes the step, saves and exits with code 130; a second one exits at once.")]
 pub struct Train {
     /// TOML file with options; those on the command line win
     #[arg(long)]
@@ -34,35 +37,48 @@ pub struct Train {
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
+/// What a shell expects of a program that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
+fn interrupt() {
+    if STOP.swap(true, Ordering::Relaxed) {
+        std::process::exit(INTERRUPTED);
+    }
+}
+
 impl Train {
     /// Runs the command.
     pub(super) fn run(self, progress: &mut Progress) -> Result<(), CommandError> {
-        ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed))
+        ctrlc::set_handler(interrupt)
             .map_err(|e| CommandError::Request(format!("Ctrl-C cannot be caught: {e}")))?;
-        let given = toml::to_string(&self.options).unwrap_or_default();
-        if given.is_empty() && self.config.is_none() && self.out.is_none() {
+        let Self { config, out, resume, mut options } = self;
+        if config.is_none() && out.is_none() && given(&options)?.is_empty() {
             return demo::run(progress, &STOP);
         }
-        let mut options = self.options;
-        if let Some(path) = &self.config {
+        if let Some(path) = &config {
             options = options.or(read_config(path).map_err(TrainError::from)?);
         }
-        let folder;
-        if let (Some(out), true) = (&self.out, self.resume) {
-            folder = RunFolder::open(out, true).map_err(TrainError::from)?;
-            if out.join("config.toml").exists() {
-                let saved: Config = folder.read_config().map_err(TrainError::from)?;
-                options = resumed(options, saved)?;
-            }
-        } else {
-            let config = options.clone().resolve();
-            train::Setup::new(&config)?; // refuses bad options before a folder is made
-            let out = self.out.unwrap_or_else(|| free_folder(&config));
-            folder = RunFolder::open(&out, false).map_err(TrainError::from)?;
+        let opened = match (&out, resume) {
+            (Some(out), true) => Some(RunFolder::open(out, true).map_err(TrainError::from)?),
+            _ => None,
+        };
+        if let Some(folder) = opened.as_ref().filter(|folder| folder.has_config()) {
+            options = resumed(options, folder.read_config().map_err(TrainError::from)?)?;
+        } else if resume && given(&options)?.is_empty() {
+            let message = "--resume: the run was stopped before it began; start it again without --resume";
+            return Err(CommandError::Request(message.into()));
         }
+        check_strength(&options)?;
         let config = options.resolve();
+        // Bad options are refused before a folder is made.
         start_threads(config.threads)?;
-        let report = train::train(&config, &folder, progress, &STOP)?;
+        let mut setup = Setup::new(&config)?;
+        let folder = match (opened, out) {
+            (Some(folder), _) => folder,
+            (None, Some(out)) => RunFolder::open(&out, false).map_err(TrainError::from)?,
+            (None, None) => free_folder(&config)?,
+        };
+        let report = train::train(&config, &mut setup, &folder, progress, &STOP)?;
         let [loss, accuracy] = report.test;
         let text = format!(
             "test accuracy {:.2} %, loss {loss:.4}, after {} epochs ({} updates); in {}",
@@ -75,25 +91,52 @@ impl Train {
     }
 }
 
-/// The saved configuration; what does not change the result may be given anew.
-fn resumed(given: Options, saved: Config) -> Result<Options, CommandError> {
-    let free = Options { threads: given.threads, ..Options::default() };
-    let merged = given.clone().or(saved.clone().into()).resolve();
-    let kept = Options { threads: Some(saved.threads), ..merged.clone().into() }.resolve();
-    if kept != saved {
-        let message = "--resume goes on with the run's own config.toml: only --threads may differ";
-        return Err(CommandError::Request(message.into()));
-    }
-    Ok(free.or(saved.into()))
+/// The options that are given.
+fn given(options: &Options) -> Result<BTreeMap<String, String>, CommandError> {
+    listed(options).map_err(|e| CommandError::Request(e.to_string()))
 }
 
-/// The first of runs/NET-DATA-METHOD-1, -2, … that is not there.
-pub(super) fn free_folder(config: &Config) -> PathBuf {
+/// Refuses noise without a strength and a strength without noise: both are slips, and nothing else would tell.
+fn check_strength(options: &Options) -> Result<(), CommandError> {
+    let problem = match (options.method.unwrap_or_default(), options.strength) {
+        (MethodName::Sgd, Some(a)) if a != 0.0 => {
+            format!("--strength: {a} has no effect with sgd; --method smoothout, ada or sam uses it")
+        }
+        (MethodName::Smoothout | MethodName::Ada | MethodName::Sam, None) => {
+            "--strength: missing; this method needs one, 0.0375 for smoothout or 0.15 for ada, say".into()
+        }
+        _ => return Ok(()),
+    };
+    Err(CommandError::Request(problem))
+}
+
+/// The saved configuration; what does not change the result may be given anew.
+fn resumed(asked: Options, saved: Config) -> Result<Options, CommandError> {
+    let free = Options { threads: asked.threads, data_root: asked.data_root.clone(), ..Options::default() };
+    let saved = Options::from(saved);
+    let (kept, mut changed) = (given(&saved)?, given(&asked)?);
+    for name in given(&free)?.keys() {
+        changed.remove(name);
+    }
+    changed.retain(|name, value| kept.get(name) != Some(value));
+    if let Some((name, value)) = changed.pop_first() {
+        let was = kept.get(&name).map_or("", String::as_str);
+        let message = format!("--resume: --{name} is {was} in this run and cannot become {value}");
+        return Err(CommandError::Request(message));
+    }
+    Ok(free.or(saved))
+}
+
+/// The first of runs/NET-DATA-METHOD-1, -2, … that is free.
+pub(super) fn free_folder(config: &Config) -> Result<RunFolder, TrainError> {
     let name = |v: &dyn std::fmt::Debug| format!("{v:?}").to_lowercase();
     let data = Path::new(&config.data).file_name().map_or("data".into(), |n| n.to_string_lossy());
     let stem = format!("{}-{data}-{}", name(&config.net), name(&config.method));
-    (1..)
-        .map(|n| Path::new("runs").join(format!("{stem}-{n}")))
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| "runs".into())
+    let mut number = 1;
+    loop {
+        match RunFolder::open(&Path::new("runs").join(format!("{stem}-{number}")), false) {
+            Err(RunError::NotEmpty(_) | RunError::InUse { .. } | RunError::NotAFolder(_)) => number += 1,
+            opened => return Ok(opened?),
+        }
+    }
 }

@@ -111,6 +111,16 @@ impl Split {
         })
     }
 
+    /// Threads that reading in the background is worth: one for images in memory; for pictures, which are decoded,
+    /// one a core but at most 8, as each holds a few batches.
+    #[must_use]
+    pub fn readers(&self) -> usize {
+        match &*self.source {
+            Source::Memory { .. } => 1,
+            Source::Pictures { .. } => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8)),
+        }
+    }
+
     /// Number of images of each of `classes` classes.
     #[must_use]
     pub fn class_counts(&self, classes: usize) -> Vec<usize> {

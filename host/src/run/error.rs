@@ -48,12 +48,14 @@ pub enum RunError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A configuration cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: line {line}: {message}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
-        /// Where and what.
-        source: Box<toml::de::Error>,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
     },
     /// A configuration cannot be written as TOML.
     #[error("{}: the configuration cannot be written: {source}", path.display())]

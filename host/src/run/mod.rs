@@ -110,6 +110,11 @@ impl RunFolder {
         self.write(CONFIG, text.as_bytes())
     }
 
+    /// Whether `config.toml` is there: a run killed at its very beginning has none.
+    pub fn has_config(&self) -> bool {
+        self.path.join(CONFIG).exists()
+    }
+
     /// Reads `config.toml`.
     ///
     /// # Errors
@@ -205,10 +210,25 @@ pub fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, RunError> {
     let mut text = String::new();
     file.read_to_string(&mut text)
         .map_err(io_error(path, "read"))?;
-    toml::from_str(&text).map_err(|source| RunError::Config {
+    toml::from_str(&text).map_err(|e| RunError::Config {
         path: path.into(),
-        source: Box::new(source),
+        line: e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1),
+        message: with_nearest(&e.message().replace('\n', " ")),
     })
+}
+
+/// A message about an unknown name among known ones, all in backticks, with the nearest of them in their place.
+fn with_nearest(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = quoted.next().filter(|_| message.starts_with("unknown "));
+    let likeness = |name: &str| strsim::jaro_winkler(unknown.unwrap_or_default(), name);
+    match (unknown, quoted.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))) {
+        (Some(_), Some(nearest)) => {
+            let fault = message.split_once(", expected").map_or(message, |(fault, _)| fault);
+            format!("{fault}; did you mean `{nearest}`?")
+        }
+        _ => message.into(),
+    }
 }
 
 /// Refuses a folder whose content does not fit a new run, or a resumed one.

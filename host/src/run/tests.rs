@@ -187,7 +187,9 @@ fn the_configuration_comes_back_and_mistakes_in_it_are_located() {
     fs::write(top.path().join(CONFIG), "net = \"f1\"\nstrenght = 1\n").unwrap();
     let text = run.read_config::<Config>().unwrap_err().to_string();
     assert!(
-        text.contains("line 2") && text.contains("strenght"),
+        text.contains("line 2: unknown field `strenght`")
+            && text.ends_with("did you mean `strength`?")
+            && !text.contains('\n'),
         "{text}"
     );
 

@@ -71,6 +71,26 @@ pub fn load_network(device: &mut dyn Device, checkpoint: &Checkpoint) -> Result<
     load_part(device, checkpoint, Part::Statistics)
 }
 
+/// As [`load_network`], with the average of the weights in their place where the run kept one.
+///
+/// # Errors
+/// As [`load_network`].
+pub fn load_average(device: &mut dyn Device, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+    load_network(device, checkpoint)?;
+    let mut average = device.read(Part::Weights);
+    for (name, shape, range) in network_tensors(device.plan(), Part::Average) {
+        let name = prefix(Part::Average).to_owned() + &name;
+        if checkpoint.get(&name).is_none() {
+            return Ok(());
+        }
+        average[range].copy_from_slice(checkpoint.f32(&name, &shape)?);
+    }
+    if average.iter().all(|a| *a == 0.0) {
+        return Ok(()); // nothing was averaged yet
+    }
+    Ok(device.write(Part::Weights, &average)?)
+}
+
 fn load_part(device: &mut dyn Device, checkpoint: &Checkpoint, part: Part) -> Result<(), TrainError> {
     if device.read(part).is_empty() {
         return Ok(());

@@ -1,11 +1,13 @@
 //! A training run: from a configuration to checkpoints, metrics and results.
 
 mod checkpoints;
+mod data;
 mod error;
 mod setup;
 mod training;
 
-pub use checkpoints::{load_network, network_tensors, part_values};
+pub use checkpoints::{load_average, load_network, network_tensors, part_values};
+pub use data::open_data;
 pub use error::TrainError;
-pub use setup::{Setup, device, device_of, plan_of, distribution, network, scaling, stepper};
+pub use setup::{Setup, device, device_of, distribution, network, plan, scaling, stepper};
 pub use training::{Report, evaluate_split, train};

@@ -1,5 +1,6 @@
 use super::TrainError;
-use crate::data::{AugmentationSwitches, Data, Options as DataOptions, Validation};
+use super::data::open_data;
+use crate::data::Data;
 use crate::device::{Cpu, Device, Keeps, Micro, Portable};
 use crate::net::{Net, NetPlan, initial_parameters};
 use crate::options::{
@@ -9,7 +10,7 @@ use crate::options::{
 use smoothout::averaging::Averaging;
 use smoothout::backend::Selection;
 use smoothout::ghost::GhostBatches;
-use smoothout::learning_rate::{BatchScaling, LearningRate};
+use smoothout::learning_rate::{BatchScaling, LearningRate, RateError};
 use smoothout::noise::{Distribution, Noise, Scaling};
 use smoothout::optimizer::Optimizer;
 use smoothout::plan::{Plan, Purpose};
@@ -73,18 +74,12 @@ impl Setup {
         let stepper = stepper(config)?;
         let optimizer = optimizer(config);
         optimizer.check().map_err(|e| option("--optimizer", e))?;
-        let options = DataOptions {
-            root: config.data_root.clone(),
-            augmentation: if config.augment {
-                AugmentationSwitches::default()
-            } else {
-                AugmentationSwitches::OFF
-            },
-            validation: Validation::Fraction(config.validation),
-            seed: config.seed,
-            ..DataOptions::default()
-        };
-        let data = Data::open(&config.data, &options)?;
+        let data = open_data(config, network(config, 1)?.input())?;
+        if config.batch > data.train.len() {
+            let problem = format!("{} is more than the {} training images", config.batch, data.train.len());
+            return Err(option("--batch", problem));
+        }
+        check_ghosts(config, &data)?;
         let batches = data.train.len().div_ceil(config.batch) as u64;
         let updates = batches.div_ceil(u64::from(config.accumulate));
         Ok(Self {
@@ -112,6 +107,23 @@ impl Setup {
             data,
         })
     }
+}
+
+/// Refuses ghost batches of one image where a batch norm would see one value a channel, whose variance is none: the
+/// running statistics would end as NaN.
+fn check_ghosts(config: &Config, data: &Data) -> Result<(), TrainError> {
+    let count = config.batch / ghost(config);
+    let lone = [config.batch, data.train.len() % config.batch].into_iter().any(|images| {
+        let ghosts = GhostBatches::new(images, count);
+        (0..ghosts.count()).any(|index| ghosts.range(index).len() == 1)
+    });
+    if lone {
+        let net = network(config, data.classes)?;
+        Plan::new(&net, 1, Purpose::Training).map_err(|e| {
+            option("--batch", format!("{} leaves a ghost batch of one image: {e}", config.batch))
+        })?;
+    }
+    Ok(())
 }
 
 /// Images of a ghost batch: the whole batch unless given.
@@ -207,12 +219,16 @@ fn optimizer(config: &Config) -> Optimizer {
 
 fn rate(config: &Config, updates: u64) -> Result<LearningRate, TrainError> {
     let base = config.learning_rate;
-    let rate = match config.rate_shape {
+    let rate = match &config.rate_shape {
         RateShape::Constant => LearningRate::constant(base),
         RateShape::Cosine => LearningRate::cosine(base, 0.0),
         RateShape::Steps => {
             let (half, late) = (config.epochs.div_ceil(2), (config.epochs * 3).div_ceil(4));
             let changes = [(half, base * 0.1), (late.max(half + 1), base * 0.01)];
+            LearningRate::regime(base, &changes)
+        }
+        RateShape::Regime(changes) => {
+            let changes: Vec<_> = changes.iter().map(|(epoch, factor)| (*epoch, base * factor)).collect();
             LearningRate::regime(base, &changes)
         }
     };
@@ -222,9 +238,13 @@ fn rate(config: &Config, updates: u64) -> Result<LearningRate, TrainError> {
         ScalingRule::Linear => BatchScaling::Linear,
     };
     let batch = config.batch * config.accumulate as usize;
+    let named = |e| match e {
+        RateError::Rate { .. } => option("--learning-rate", e),
+        RateError::Order { .. } | RateError::TooManyChanges => option("--rate-shape", e),
+    };
     rate.and_then(|rate| rate.scaled(rule.factor(batch, config.base_batch)))
         .map(|rate| rate.warm_up((config.warm_up * updates as f64).round() as u64))
-        .map_err(|e| option("--learning-rate", e))
+        .map_err(named)
 }
 
 /// The network of a configuration for this many classes.
@@ -240,27 +260,13 @@ pub fn network(config: &Config, classes: usize) -> Result<Net, TrainError> {
     Ok(net)
 }
 
-/// The device of a configuration with initial weights, for the data of a setup.
+/// The plan of a network for data, in passes of at most `batch` images.
 ///
 /// # Errors
 /// The network does not fit the data, or has no plan.
-pub fn device(config: &Config, setup: &Setup) -> Result<Box<dyn Device>, TrainError> {
-    let net = network(config, setup.data.classes)?;
-    let plan = plan_of(&net, config, setup)?;
-    let weights = initial_parameters(config.net, &plan, config.norm_init, config.seed);
-    let keeps = Keeps { moments: setup.optimizer.moments(), average: setup.averaging != Averaging::None };
-    Ok(device_of(config.device, plan, weights, keeps))
-}
-
-/// The plan of a network for the batches and data of a setup.
-///
-/// # Errors
-/// The network does not fit the data, or has no plan.
-pub fn plan_of(net: &Net, config: &Config, setup: &Setup) -> Result<Box<NetPlan>, TrainError> {
-    let data = &setup.data;
-    let ghost = GhostBatches::new(config.batch, setup.ghosts).size();
+pub fn plan(net: &Net, data: &Data, batch: usize) -> Result<Box<NetPlan>, TrainError> {
     let plan: Box<NetPlan> = Box::new(
-        Plan::new(net, ghost, Purpose::Training).map_err(|e| TrainError::Network(e.to_string()))?,
+        Plan::new(net, batch, Purpose::Training).map_err(|e| TrainError::Network(e.to_string()))?,
     );
     let input = net.input();
     if data.shape != [input.channels, input.height, input.width] {
@@ -274,6 +280,18 @@ pub fn plan_of(net: &Net, config: &Config, setup: &Setup) -> Result<Box<NetPlan>
         return Err(TrainError::Network(message));
     }
     Ok(plan)
+}
+
+/// The device of a configuration with initial weights, for the data of a setup.
+///
+/// # Errors
+/// As [`plan`].
+pub fn device(config: &Config, setup: &Setup) -> Result<Box<dyn Device>, TrainError> {
+    let ghost = GhostBatches::new(config.batch, setup.ghosts).size();
+    let plan = plan(&network(config, setup.data.classes)?, &setup.data, ghost)?;
+    let weights = initial_parameters(config.net, &plan, config.norm_init, config.seed);
+    let keeps = Keeps { moments: setup.optimizer.moments(), average: setup.averaging != Averaging::None };
+    Ok(device_of(config.device, plan, weights, keeps))
 }
 
 /// A device of this name with these weights.

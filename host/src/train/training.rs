@@ -10,7 +10,9 @@ use crate::run::{EventWriter, MetricsLog, MetricsRow, RunFolder};
 use serde::Serialize;
 use smoothout::backend::Draw;
 use smoothout::optimizer::Update;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// What a finished run reached.
 #[derive(Clone, Debug, Serialize)]
@@ -23,6 +25,8 @@ pub struct Report {
     pub validation: Option<[f64; 2]>,
     /// Loss and accuracy on the test set, of the last epoch (of the average where one is kept).
     pub test: [f64; 2],
+    /// The run's folder.
+    pub folder: PathBuf,
     /// Metrics of every epoch.
     #[serde(skip)]
     pub rows: Vec<MetricsRow>,
@@ -52,48 +56,55 @@ impl Position {
         }
     }
 
-    fn read(checkpoint: &Checkpoint) -> Result<Self, TrainError> {
+    /// Where a checkpoint stands, which must be a place that the run of this setup comes through.
+    fn read(checkpoint: &Checkpoint, config: &Config, setup: &Setup) -> Result<Self, TrainError> {
         let mut sums = [0.0; 4];
         for (i, sum) in sums.iter_mut().enumerate() {
             *sum = checkpoint.number_f64(&format!("sum.{i}"))?;
         }
         let best = checkpoint.metadata().contains_key("best");
-        Ok(Self {
-            epoch: u32::try_from(checkpoint.number_u64("epoch")?).unwrap_or(u32::MAX),
-            updates: checkpoint.number_u64("updates")?,
-            batch: checkpoint.number_u64("batch")?,
-            best: if best { Some(checkpoint.number_f64("best")?) } else { None },
-            sums,
-        })
+        let [epoch, batch, updates] =
+            [checkpoint.number_u64("epoch")?, checkpoint.number_u64("batch")?, checkpoint.number_u64("updates")?];
+        let whole = epoch < u64::from(config.epochs) && batch <= setup.batches
+            || epoch == u64::from(config.epochs) && batch == 0;
+        let in_epoch = batch.div_ceil(u64::from(config.accumulate));
+        if !whole || updates != epoch * setup.updates + in_epoch {
+            return Err(TrainError::Position { epoch, batch, updates });
+        }
+        let best = if best { Some(checkpoint.number_f64("best")?) } else { None };
+        Ok(Self { epoch: epoch as u32, updates, batch, best, sums })
     }
 }
 
-/// Trains as `config` says, in `folder`, from its last checkpoint if there is one. `stop` asks for an early end:
-/// the step is finished and the run saved. The caller has made the thread pool.
+/// The run is saved at the end of every epoch, and when this time has passed since.
+const SAVE_EVERY: Duration = Duration::from_secs(300);
+
+/// Trains as `config` says and `setup` made it, in `folder`, from its last checkpoint if there is one. `stop` asks for
+/// an early end: the step is finished and the run saved. The caller has made the thread pool.
 ///
 /// # Errors
 /// See [`TrainError`]; whatever happens, the last checkpoint on disk is whole.
 pub fn train(
     config: &Config,
+    setup: &mut Setup,
     folder: &RunFolder,
     progress: &mut Progress,
     stop: &AtomicBool,
 ) -> Result<Report, TrainError> {
-    let mut setup = Setup::new(config)?;
-    let mut device = device(config, &setup)?;
+    let mut device = device(config, setup)?;
     let mut at = Position { epoch: 0, updates: 0, best: None, sums: [0.0; 4], batch: 0 };
     let resumed = folder.load_last()?;
     if let Some(checkpoint) = &resumed {
         restore(&mut *device, checkpoint)?;
-        at = Position::read(checkpoint)?;
+        at = Position::read(checkpoint, config, setup)?;
     } else {
         folder.write_config(config)?;
     }
     let mut metrics = folder.metrics(u64::from(at.epoch))?;
     let mut events = folder.events(resumed.is_some().then_some(at.updates + 1))?;
     while at.epoch < config.epochs {
-        epoch(config, &mut setup, &mut *device, folder, progress, stop, &mut at)?;
-        let row = measure(config, &setup, &mut *device, &at)?;
+        epoch(config, setup, &mut *device, folder, progress, stop, &mut at)?;
+        let row = measure(config, setup, &mut *device, &at)?;
         record(&mut metrics, &mut events, progress, row)?;
         let score = row.validation_accuracy.unwrap_or(row.train_accuracy);
         at.epoch += 1;
@@ -120,6 +131,7 @@ pub fn train(
         updates: at.updates,
         validation: pair(last.validation_loss, last.validation_accuracy),
         test: pair(last.test_loss, last.test_accuracy).unwrap_or_default(),
+        folder: folder.path().into(),
         rows: metrics.rows().to_vec(),
     })
 }
@@ -137,11 +149,13 @@ fn epoch(
     let total = setup.updates * u64::from(config.epochs);
     let options = BatchOptions {
         first: at.batch as usize,
+        threads: setup.data.train.readers(),
         ..BatchOptions::train(config.batch, config.seed, u64::from(at.epoch))
     };
     let mut batches = Batches::new(&setup.data.train, options)?;
     let name = format!("epoch {}/{}", at.epoch + 1, config.epochs);
     progress.start(&name, setup.batches, at.batch);
+    let mut saved = Instant::now();
     loop {
         let mut group: Vec<Read> = Vec::new();
         while group.len() < config.accumulate as usize {
@@ -172,7 +186,7 @@ fn epoch(
         };
         let outcome = match device.step(&mut setup.stepper, &step) {
             Ok(outcome) => outcome,
-            Err(cause) => return Err(failed(device, folder, at, cause)?),
+            Err(cause) => return Err(failed(device, folder, at, cause)),
         };
         if let Some(share) = setup.averaging.share(at.updates) {
             device.average(share)?;
@@ -184,11 +198,13 @@ fn epoch(
             *sum += value;
         }
         progress.update(at.batch, &[("loss", f64::from(outcome.loss))]);
-        if stop.load(Ordering::Relaxed) {
-            let mut checkpoint = save(device)?;
-            at.write(&mut checkpoint);
-            folder.save_last(&checkpoint)?;
-            return Err(TrainError::Interrupted);
+        let stopped = stop.load(Ordering::Relaxed);
+        if stopped || saved.elapsed() >= SAVE_EVERY {
+            save_last(device, folder, at)?;
+            saved = Instant::now();
+        }
+        if stopped {
+            return Err(TrainError::Interrupted { folder: folder.path().into() });
         }
     }
 }
@@ -197,18 +213,19 @@ fn strength(config: &Config, setup: &Setup, updates: u64) -> f32 {
     config.strength * setup.schedule.factor(updates, setup.updates * u64::from(config.epochs))
 }
 
-/// Saves the weights from before a step that failed.
-fn failed(
-    device: &dyn Device,
-    folder: &RunFolder,
-    at: &Position,
-    cause: DeviceError,
-) -> Result<TrainError, TrainError> {
+fn save_last(device: &dyn Device, folder: &RunFolder, at: &Position) -> Result<(), TrainError> {
     let mut checkpoint = save(device)?;
     at.write(&mut checkpoint);
-    folder.save_last(&checkpoint)?;
-    let saved = folder.last().display().to_string();
-    Ok(TrainError::Step { update: at.updates, cause, saved })
+    Ok(folder.save_last(&checkpoint)?)
+}
+
+/// Saves the weights from before a step that failed.
+fn failed(device: &dyn Device, folder: &RunFolder, at: &Position, cause: DeviceError) -> TrainError {
+    let saved = match save_last(device, folder, at) {
+        Ok(()) => format!("are in {}", folder.last().display()),
+        Err(error) => format!("could not be saved: {error}"),
+    };
+    TrainError::Step { update: at.updates, cause, saved }
 }
 
 fn measure(
@@ -291,6 +308,11 @@ fn record(
         percent(row.test_accuracy),
     );
     progress.report("epoch", &row, &text);
+    for (split, loss) in [("validation", row.validation_loss), ("test", row.test_loss)] {
+        if let Some(loss) = loss.filter(|loss| !loss.is_finite()) {
+            progress.warning(&format!("the {split} loss is {loss}"));
+        }
+    }
     Ok(())
 }
 
@@ -304,7 +326,9 @@ pub fn evaluate_split(
     draw: Option<&Draw>,
 ) -> Result<Evaluation, TrainError> {
     let mut sum = Evaluation::default();
-    let mut batches = Batches::new(split, BatchOptions::evaluate(device.plan().batch()))?;
+    let options =
+        BatchOptions { threads: split.readers(), ..BatchOptions::evaluate(device.plan().batch()) };
+    let mut batches = Batches::new(split, options)?;
     while let Some(batch) = batches.next()? {
         let part = device.evaluate(Batch { images: &batch.images, labels: &batch.labels }, draw)?;
         sum.loss += part.loss;

@@ -4,7 +4,7 @@
 mod fetch;
 mod package;
 pub mod sheets;
-mod unpack;
+pub mod unpack;
 
 use super::check;
 use super::digest;

@@ -9,21 +9,30 @@ use std::path::Path;
 use tar::Archive;
 
 /// Unpacks `X.gz` to `X` in `target`.
-pub(super) fn gz(archive: &Path, target: &Path) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Format`] for a broken stream, [`Error::Io`].
+pub fn gz(archive: &Path, target: &Path) -> Result<(), Error> {
     let bytes = file::read(archive)?;
     let path = target.join(archive.file_stem().unwrap_or_default());
     fs::write(&path, bytes).map_err(Error::io(&path, "write the file"))
 }
 
 /// Size that a file in an archive must have, in bytes.
-#[derive(Clone, Copy)]
-pub(super) enum Size {
+#[derive(Debug, Clone, Copy)]
+pub enum Size {
+    /// This many.
     Exact(u64),
+    /// This many or fewer.
     AtMost(u64),
 }
 
 /// Unpacks the files of these names (whatever folder of the archive they are in) and sizes to `target`.
-pub(super) fn tar_gz<'a>(
+///
+/// # Errors
+/// [`Error::Format`] for a broken archive or another size, [`Error::Missing`] for a file that is not in it,
+/// [`Error::Io`].
+pub fn tar_gz<'a>(
     archive: &Path,
     wanted: impl Iterator<Item = (&'a str, Size)>,
     target: &Path,

@@ -1,142 +1,16 @@
 //! What a training run is told: on the command line, in a TOML file of the same names, and as it is resolved.
 
+mod names;
+mod rate_shape;
+
+pub use names::*;
+pub use rate_shape::RateShape;
+
 use crate::net::{NetName, NormInit};
-use clap::{Args, ValueEnum};
+use clap::{Arg, Args};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-/// What is done to the weights before gradients are taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MethodName {
-    /// Nothing.
-    #[default]
-    Sgd,
-    /// Noise of one strength.
-    Smoothout,
-    /// Noise scaled to each filter's norm: AdaSmoothOut.
-    Ada,
-    /// Sharpness-aware minimisation; --strength is its radius.
-    Sam,
-}
-
-/// Distribution of the noise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DistributionName {
-    /// U(-a, a).
-    #[default]
-    Uniform,
-    /// N(0, a^2).
-    Gaussian,
-    /// -w with probability a.
-    Dropout,
-}
-
-/// What noise is scaled by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ScalingName {
-    /// Nothing.
-    Constant,
-    /// Each weight's magnitude.
-    Weight,
-    /// Each filter's norm.
-    Filter,
-}
-
-/// Strength over the training.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ScheduleName {
-    /// The same throughout.
-    #[default]
-    Constant,
-    /// (1 + t)^-0.275.
-    Anneal,
-    /// From 0 to 1.
-    TanhRising,
-    /// From 1 to 0.
-    TanhFalling,
-}
-
-/// When noise is drawn anew.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RenewalName {
-    /// For each ghost batch.
-    #[default]
-    Ghost,
-    /// Once a step.
-    Step,
-    /// Never: fixed for the whole training.
-    Never,
-}
-
-/// Optimizer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerName {
-    /// Gradient descent with momentum.
-    #[default]
-    Sgd,
-    /// Adam.
-    Adam,
-    /// Adam with decoupled weight decay.
-    Adamw,
-}
-
-/// Learning rate over the training.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RateShape {
-    /// The same throughout.
-    Constant,
-    /// Half a cosine down to 0.
-    #[default]
-    Cosine,
-    /// A tenth after half and a hundredth after three quarters of the epochs.
-    Steps,
-}
-
-/// Learning-rate scaling with the batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ScalingRule {
-    /// None.
-    #[default]
-    None,
-    /// Square root of batch over base.
-    Sqrt,
-    /// Batch over base.
-    Linear,
-}
-
-/// Average of the weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AverageName {
-    /// None.
-    #[default]
-    None,
-    /// Mean over the epochs of the last quarter.
-    Swa,
-    /// Exponential moving average, --ema-decay.
-    Ema,
-}
-
-/// Where it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceName {
-    /// SIMD kernels on all cores.
-    #[default]
-    Cpu,
-    /// Core's plain kernels on one core.
-    Portable,
-    /// The microcontroller's backend, as the chip runs it to the bit.
-    Micro,
-}
 
 macro_rules! options {
     ($($(#[doc = $doc:literal])* $(#[arg($($arg:tt)*)])? $name:ident: $kind:ty = $default:expr;)*) => {
@@ -144,7 +18,7 @@ macro_rules! options {
         #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields)]
         pub struct Options {
-            $($(#[doc = $doc])* #[arg(long, $($($arg)*)?)] #[serde(skip_serializing_if = "Option::is_none")]
+            $($(#[doc = $doc])* #[arg(long, allow_negative_numbers = true, $($($arg)*)?)] #[serde(skip_serializing_if = "Option::is_none")]
             pub $name: Option<$kind>,)*
         }
 
@@ -164,7 +38,10 @@ macro_rules! options {
 
             /// These, and the defaults where these say nothing.
             #[must_use]
-            pub fn resolve(self) -> Config {
+            pub fn resolve(mut self) -> Config {
+                if matches!(self.optimizer, Some(OptimizerName::Adam | OptimizerName::Adamw)) {
+                    self.learning_rate = self.learning_rate.or(Some(1e-3));
+                }
                 Config { $($name: self.$name.unwrap_or_else(|| $default),)* }
             }
         }
@@ -185,15 +62,19 @@ options! {
     /// Data set: digits, mnist, fashion-mnist, cifar10, cifar100, imagenet, or a folder
     data: String = "digits".into();
     /// Folder of the data sets
-    data_root: PathBuf = "data".into();
+    data_root: PathBuf = crate::data::default_root();
     /// Share of the training set held out for validation
     validation: f64 = 0.1;
-    /// Random crops and flips of training images
-    #[arg(num_args = 0..=1, default_missing_value = "true")] augment: bool = false;
+    /// Augmentation of training images; alone: set
+    #[arg(value_enum, num_args = 0..=1, default_missing_value = "set")] augment: AugmentName = AugmentName::Off;
+    /// Normalisation of pixels
+    #[arg(value_enum)] normalization: NormalizationName = NormalizationName::Set;
+    /// Random crops of the pictures of class folders
+    #[arg(value_enum)] picture_crop: PictureCrop = PictureCrop::Net;
     /// Method
     #[arg(value_enum)] method: MethodName = MethodName::Sgd;
     /// Strength a of the noise, or SAM's radius
-    #[arg(allow_negative_numbers = true)] strength: f32 = 0.0;
+    strength: f32 = 0.0;
     /// Distribution of the noise
     #[arg(value_enum)] distribution: DistributionName = DistributionName::Uniform;
     /// Perturb scales and shifts of batch norms too
@@ -220,10 +101,10 @@ options! {
     seed: u64 = 1;
     /// Optimizer
     #[arg(value_enum)] optimizer: OptimizerName = OptimizerName::Sgd;
-    /// Learning rate
-    #[arg(allow_negative_numbers = true)] learning_rate: f32 = 0.1;
-    /// Learning rate over the training
-    #[arg(value_enum)] rate_shape: RateShape = RateShape::Cosine;
+    /// Learning rate; 0.001 with adam and adamw
+    learning_rate: f32 = 0.1;
+    /// Learning rate over the training: constant, cosine, steps, or epochs with factors as in 81:0.1,122:0.01
+    rate_shape: RateShape = RateShape::Cosine;
     /// Epochs over which the learning rate rises at the start
     warm_up: f64 = 0.0;
     /// Scaling of the learning rate with the batch
@@ -243,11 +124,62 @@ options! {
     /// Share of the past in the exponential moving average
     ema_decay: f32 = 0.999;
     /// Probability of dropout layers; -1 for the network's own
-    #[arg(allow_negative_numbers = true)] dropout: f32 = -1.0;
+    dropout: f32 = -1.0;
     /// How the scales of batch norms start
     #[arg(value_enum)] norm_init: NormInit = NormInit::Ones;
     /// Where it runs
     #[arg(value_enum)] device: DeviceName = DeviceName::Cpu;
     /// Threads; 0 for one a core
     threads: usize = 0;
+}
+
+/// Names and values, as TOML writes them, of [`Options`] that are given or of a [`Config`].
+///
+/// # Errors
+/// A value that TOML cannot hold, such as a path that is no UTF-8 text.
+pub fn listed(options: &impl Serialize) -> Result<BTreeMap<String, String>, toml::ser::Error> {
+    let text = toml::to_string(options)?;
+    let pairs = text.lines().filter_map(|line| line.split_once(" = "));
+    Ok(pairs.map(|(name, value)| (name.into(), value.into())).collect())
+}
+
+/// The option with its default in its help.
+pub fn with_default(option: Arg) -> Arg {
+    let defaults = listed(&Options::default().resolve()).unwrap_or_default();
+    let name = option.get_id().as_str().replace('_', "-");
+    match (defaults.get(&name), option.get_help()) {
+        (Some(value), Some(help)) => {
+            let help = format!("{help} [default: {}]", value.trim_matches('"'));
+            option.help(help)
+        }
+        _ => option,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_comes_back_from_toml() {
+        let given = Options {
+            rate_shape: Some("3:0.1,5:0.01".parse().unwrap()),
+            seed: Some(u64::MAX),
+            strength: Some(0.0375),
+            ..Options::default()
+        };
+        let config = given.resolve();
+        let text = toml::to_string_pretty(&config).unwrap();
+        assert!(text.contains("rate-shape = \"3:0.1,5:0.01\"") && text.contains("strength = 0.0375"), "{text}");
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn adam_has_a_learning_rate_of_its_own() {
+        let adam = Options { optimizer: Some(OptimizerName::Adam), ..Options::default() };
+        assert_eq!(adam.clone().resolve().learning_rate, 1e-3);
+        assert_eq!(Options { learning_rate: Some(0.5), ..adam }.resolve().learning_rate, 0.5);
+        assert_eq!(Options::default().resolve().learning_rate, 0.1);
+    }
 }
