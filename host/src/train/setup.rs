@@ -80,6 +80,8 @@ impl Setup {
             return Err(option("--batch", problem));
         }
         check_ghosts(config, &data)?;
+        let largest = GhostBatches::new(config.batch, config.batch / ghost(config)).size();
+        plan(&network(config, data.classes)?, &data, largest)?;
         let batches = data.train.len().div_ceil(config.batch) as u64;
         let updates = batches.div_ceil(u64::from(config.accumulate));
         Ok(Self {
