@@ -184,9 +184,15 @@ impl<const N: usize> Network<N> {
         let mut spelled = Name::new();
         fmt::write(&mut spelled, name)
             .map_err(|_| BuildError::NameTooLong { layer: self.nodes.len() })?;
-        self.nodes
-            .push(Node { name: spelled, layer, input })
-            .map_err(|_| BuildError::TooManyLayers { capacity: N })?;
+        self.push_node(Node { name: spelled, layer, input })
+    }
+
+    /// Adds a node as it is and returns its output.
+    ///
+    /// # Errors
+    /// The network is full.
+    pub fn push_node(&mut self, node: Node) -> Result<Source, BuildError> {
+        self.nodes.push(node).map_err(|_| BuildError::TooManyLayers { capacity: N })?;
         Ok(self.last())
     }
 

@@ -115,6 +115,8 @@ impl ExportCommand {
         let batches = [1, self.batch];
         let memory = |purpose, optimizer, clip| {
             let method = Method::SmoothOut(SmoothOut::adaptive());
+            let nothing = Trained { layers: Layers::Only(&[]), ..trained };
+            let trained = if purpose == Purpose::Training { trained } else { nothing };
             let config = Config { optimizer, clip, trained, ..Config::new(method, 0.01) };
             batches.map(|batch| {
                 let plan: Box<NetPlan> = Box::new(Plan::new(&loaded.net, batch, purpose).ok()?);

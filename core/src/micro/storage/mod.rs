@@ -250,7 +250,8 @@ impl<F: NorFlash> Storage<F> {
         let mut bytes = [0; CHUNK as usize];
         let slot_end = self.start + if at < self.start + self.slot { self.slot } else { 2 * self.slot };
         let len = CHUNK.min(slot_end - at) as usize;
-        self.flash.read(at, &mut bytes[..len]).map_err(StorageError::Flash)?;
+        let (wanted, _) = bytes.split_at_mut_checked(len).unwrap_or_default();
+        self.flash.read(at, wanted).map_err(StorageError::Flash)?;
         let mut words = [0; WORDS];
         let (fours, _) = bytes.as_chunks();
         words.iter_mut().zip(fours).for_each(|(word, four)| *word = u32::from_le_bytes(*four));
@@ -263,7 +264,8 @@ impl<F: NorFlash> Storage<F> {
         let (fours, _) = bytes.as_chunks_mut();
         words.iter().zip(fours).for_each(|(word, four)| *four = word.to_le_bytes());
         let len = (4 * count).next_multiple_of(F::WRITE_SIZE);
-        self.flash.write(at, &bytes[..len]).map_err(StorageError::Flash)
+        let (wanted, _) = bytes.split_at_checked(len).unwrap_or_default();
+        self.flash.write(at, wanted).map_err(StorageError::Flash)
     }
 }
 
