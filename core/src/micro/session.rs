@@ -400,7 +400,7 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
         self.fits(images, labels, usize::MAX)?;
         let (batch, image_len, classes) = (self.batch.max(1), self.image_len.max(1), self.classes);
         let mut outcome = Outcome { images: labels.len(), ..Outcome::default() };
-        let batches = images.chunks(batch.saturating_mul(image_len)).zip(labels.chunks(batch));
+        let batches = images.chunks(batch.saturating_mul(image_len).max(1)).zip(labels.chunks(batch));
         for (number, (images, labels)) in batches.enumerate() {
             let logits = self.logits(images, draw)?;
             let loss = cross_entropy(classes, logits, labels, &mut []).map_err(|label| {

@@ -5,8 +5,10 @@
 
 #[cfg(target_os = "none")]
 pub mod counter;
+pub mod digits;
 #[cfg(target_os = "none")]
 mod faults;
+pub mod flash;
 pub mod hash;
 #[cfg(target_os = "none")]
 pub mod memory;

@@ -1,0 +1,153 @@
+//! What goes wrong in the field: damaged models, too little memory, bad data, losses that are not finite, power cuts.
+//! Every one is a typed error, and leaves clean weights.
+//!
+//! Not on small boards: copies of a model and a flash need more memory.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+use smoothout::micro::storage::{Storage, StorageError};
+use smoothout::micro::{Config, Counters, ModelError, ModelFile, Session, SessionError, Slices};
+use smoothout::plan::{Plan, Purpose};
+use smoothout::step::{Method, SmoothOut};
+use smoothout_qemu::digits::MODEL;
+use smoothout_qemu::flash::{CAPACITY, Failure, Flash};
+use smoothout_qemu::workloads::{LABELS, W1};
+use smoothout_qemu::{image, say};
+
+smoothout_qemu::panics_do_not_link!();
+image!(run);
+
+const STRENGTH: f32 = 0.1;
+
+fn run() -> Result<(), &'static str> {
+    models();
+    let network = W1.network().map_err(|_| "no network")?;
+    let plan = Plan::new(&network, 8, Purpose::Training).map_err(|_| "no plan")?;
+    let mut arena = [0.0; 4000];
+    sessions(&plan, &mut arena).map_err(|_| "a session is refused")?;
+    power(&plan, &mut arena)
+}
+
+fn models() {
+    let mut copy = [0; 9000];
+    let Some(copy) = copy.get_mut(..MODEL.len()) else { return };
+    let mut change = |what: &str, at: usize, to: u8, len: usize| {
+        copy.copy_from_slice(MODEL);
+        if let Some(byte) = copy.get_mut(at) {
+            *byte ^= to;
+        }
+        say!("a model ", what, ": ", verdict(copy.get(..len).unwrap_or_default()));
+    };
+    let len = MODEL.len();
+    change("that is whole", 0, 0, len);
+    change("that is empty", 0, 0, 0);
+    change("that is cut off", 0, 0, len - 4);
+    change("that is something else", 0, 1, len);
+    change("of a newer version", 4, 3, len);
+    change("with a damaged weight", len / 2, 16, len);
+    let (mut damaged, mut refused) = (0u32, 0u32);
+    for at in (0..len).step_by(97) {
+        copy.copy_from_slice(MODEL);
+        if let Some(byte) = copy.get_mut(at) {
+            *byte ^= 1 << (at % 8);
+        }
+        damaged += 1;
+        refused += u32::from(ModelFile::new(copy).is_err());
+    }
+    say!("models with one bit turned: ", damaged, ", refused: ", refused);
+}
+
+fn verdict(bytes: &[u8]) -> &'static str {
+    match ModelFile::new(bytes) {
+        Ok(_) => "is accepted",
+        Err(ModelError::Magic { .. }) => "is no model",
+        Err(ModelError::Version { .. }) => "has an unknown version",
+        Err(ModelError::Length { .. }) => "has another length than it says",
+        Err(ModelError::Checksum { .. }) => "has another checksum",
+        Err(_) => "makes no sense",
+    }
+}
+
+fn sessions(plan: &Plan<3>, arena: &mut [f32]) -> Result<(), SessionError> {
+    let model = Slices { parameters: W1.parameters, statistics: W1.statistics };
+    let mut bad = [0.0; 512];
+    bad.iter_mut().zip(W1.images).for_each(|(to, from)| *to = *from);
+    if let Some(last) = bad.last_mut() {
+        *last = f32::NAN;
+    }
+    for (name, method) in [("SGD", Method::Sgd), ("AdaSmoothOut", Method::SmoothOut(SmoothOut::adaptive()))] {
+        let config = Config { strength: STRENGTH, ..Config::new(method, 0.01) };
+        let needed = Session::required(plan, &config)?;
+        let short = arena.get_mut(..needed - 1).unwrap_or_default();
+        if let Err(SessionError::Arena { needed, given }) = Session::new(plan, &model, config, short) {
+            say!(name, ": an arena of ", given, " values is refused, ", needed, " are needed");
+        }
+        let mut session = Session::new(plan, &model, config, arena)?;
+        say!(name, ": too few images: ", error(session.step(W1.images, &LABELS[..7])));
+        say!(name, ": a label that is no class: ", error(session.step(W1.images, &[0, 1, 2, 3, 4, 5, 6, 10])));
+        say!(name, ": a pixel that is not a number: ", error(session.step(&bad, &LABELS)));
+        // Noise that was added in place and taken away costs two roundings at most.
+        let moved = session.weights().iter().zip(W1.parameters).filter(|(now, before)| {
+            let bound = f32::EPSILON * (2.0 * before.abs() + 1.0);
+            let distance = (**now - **before).abs();
+            !(distance <= bound)
+        });
+        say!(name, ": weights that did not come back: ", moved.count());
+        say!(name, ": then a good step: ", error(session.step(W1.images, &LABELS)));
+    }
+    Ok(())
+}
+
+fn error<T>(result: Result<T, SessionError>) -> &'static str {
+    match result {
+        Ok(_) => "fine",
+        Err(SessionError::Length { .. }) => "a length is refused",
+        Err(SessionError::Label(_)) => "the label is refused",
+        Err(SessionError::Loss { .. }) => "the loss is refused",
+        Err(_) => "another error",
+    }
+}
+
+/// Power goes in every single operation of a save.
+fn power(plan: &Plan<3>, arena: &mut [f32]) -> Result<(), &'static str> {
+    let model = Slices { parameters: W1.parameters, statistics: W1.statistics };
+    let config = Config::new(Method::SmoothOut(SmoothOut::constant()), 0.01);
+    let mut session = Session::new(plan, &model, config, arena).map_err(|_| "the session is refused")?;
+    let mut states = [([0.0f32; 2410], Counters::default()); 2];
+    for (state, counters) in &mut states {
+        session.step(W1.images, &LABELS).map_err(|_| "a step failed")?;
+        state.iter_mut().zip(session.state()).for_each(|(to, from)| *to = *from);
+        *counters = session.counters();
+    }
+    let [before, after] = &states;
+    let (mut cuts, mut older, mut newer) = (0, 0u32, 0u32);
+    loop {
+        cuts += 1;
+        let mut storage = open(Flash::new()).map_err(|_| "the flash is refused")?;
+        storage.save(before.1, &[&before.0]).map_err(|_| "the first save failed")?;
+        let mut flash = storage.into_flash();
+        flash.left = Some(cuts);
+        let mut storage = open(flash).map_err(|_| "the flash is refused")?;
+        let saved = storage.save(after.1, &[&after.0]);
+        let mut flash = storage.into_flash();
+        flash.left = None;
+        let mut storage = open(flash).map_err(|_| "the flash is refused after the cut")?;
+        let mut found = [0.0f32; 2410];
+        let counters = storage.load(&mut [&mut found]).map_err(|_| "no state can be loaded after the cut")?;
+        if counters == Some(before.1) && found == before.0 {
+            older += 1;
+        } else if counters == Some(after.1) && found == after.0 {
+            newer += 1;
+        } else {
+            return Err("neither the older nor the newer state is whole");
+        }
+        if saved.is_ok() {
+            break;
+        }
+    }
+    say!("power cuts in a save: ", cuts - 1, "; whole afterwards: the older state ", older, " times, the newer ", newer);
+    Ok(())
+}
+
+fn open(flash: Flash) -> Result<Storage<Flash>, StorageError<Failure>> {
+    Storage::open(flash, 0..CAPACITY as u32, 7)
+}
