@@ -76,6 +76,7 @@ pub struct Stored {
 
 /// Two slots in a flash.
 #[derive(Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Storage<F> {
     flash: F,
     start: u32,
