@@ -70,7 +70,7 @@ fn accepted(bytes: &[u8]) -> Result<(), ModelError> {
         let mut workspace = vec![0.0; plan.workspace()];
         let images = vec![0.5; plan.input().len()];
         let mut pass = NetworkPass::new(&plan, &mut workspace).unwrap();
-        pass.forward(&parameters, &statistics, &images, Mode::Evaluate);
+        pass.forward(&parameters, &statistics, &images, Mode::Evaluate).unwrap();
         assert_eq!(pass.logits().len(), plan.classes());
     }
     Ok(())

@@ -96,7 +96,9 @@ impl Reference<'_> {
         let Some(mut pass) = NetworkPass::new(self.plan, self.workspace) else {
             return Ok((Loss::default(), 0.0));
         };
-        pass.forward(self.point, self.statistics, self.images, Mode::Evaluate);
+        if pass.forward(self.point, self.statistics, self.images, Mode::Evaluate).is_err() {
+            return Ok((Loss::default(), 0.0));
+        }
         Ok((pass.loss_only(labels)?, largest(pass.logits())))
     }
 
@@ -120,7 +122,9 @@ impl Reference<'_> {
     /// Adds a share of the gradient at the point; returns the loss and the largest logit.
     fn pass(&mut self, mode: Mode, labels: &[u32], share: f64, statistics: bool) -> Result<(f64, f64), Label> {
         let Some(mut pass) = NetworkPass::new(self.plan, self.workspace) else { return Ok((0.0, 0.0)) };
-        pass.forward(self.point, self.statistics, self.images, mode);
+        if pass.forward(self.point, self.statistics, self.images, mode).is_err() {
+            return Ok((0.0, 0.0));
+        }
         let loss = pass.loss(labels)?;
         let logit = largest(pass.logits());
         if statistics {

@@ -114,7 +114,7 @@ impl Training for Session {
             Fault::Evaluation => Mode::Train(crate::noise::Address { seed: 1, step: 1, draw: 0 }),
             _ => Mode::Evaluate,
         };
-        pass.forward(&self.slices[0], &self.statistics, images, mode);
+        pass.forward(&self.slices[0], &self.statistics, images, mode).expect("lengths fit");
         let loss = pass.loss_only(labels).map_err(|e| e.to_string())?;
         Ok((loss.mean, loss.correct))
     }
@@ -258,7 +258,7 @@ fn no_case_stands_at_a_kink() {
                 });
                 let mut point: Vec<f64> = nudged.collect();
                 let mut gradient = vec![0.0; plan.parameters()];
-                pass.forward(&point, &[], &images, Mode::Train(crate::noise::Address { seed: 11, step: 0, draw: 0 }));
+                pass.forward(&point, &[], &images, Mode::Train(crate::noise::Address { seed: 11, step: 0, draw: 0 })).expect("lengths fit");
                 pass.loss(&labels).expect("labels are classes");
                 pass.backward(&mut point, |p| p, &[], &images, |_, tensor, row, values| {
                     let at = tensor.offset + row * tensor.row_len;

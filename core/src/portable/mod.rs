@@ -5,7 +5,7 @@ mod network;
 mod objective;
 mod parameters;
 
-pub use network::{Mode, NetworkPass};
+pub use network::{LengthError, Mode, NetworkPass};
 pub use objective::{NetworkObjective, ObjectiveError};
 pub use parameters::{Memory, MemoryError, Parameters, Strategy};
 

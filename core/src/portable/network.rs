@@ -5,6 +5,7 @@ use crate::network::{Layer, Source};
 use crate::noise::Address;
 use crate::plan::{Plan, PlannedLayer, Tensor};
 use crate::real::Real;
+use core::fmt;
 use core::ops::Range;
 
 /// How batch norm and dropout behave.
@@ -16,6 +17,32 @@ pub enum Mode {
     /// Running statistics, no dropout.
     Evaluate,
 }
+
+/// A slice is not as long as it has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct LengthError {
+    /// What it holds.
+    pub what: &'static str,
+    /// Exactly, or at most, this many values.
+    pub needed: usize,
+    /// The number given.
+    pub given: usize,
+}
+
+impl LengthError {
+    pub(super) fn check(what: &'static str, needed: usize, given: usize) -> Result<(), Self> {
+        if given == needed { Ok(()) } else { Err(Self { what, needed, given }) }
+    }
+}
+
+impl fmt::Display for LengthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} values of {}, {} are needed", self.given, self.what, self.needed)
+    }
+}
+
+impl core::error::Error for LengthError {}
 
 /// A network's activations and gradients in one slice, worked on by core's kernels.
 #[derive(Debug)]
@@ -52,10 +79,24 @@ impl<'a, T: Real, const N: usize> NetworkPass<'a, T, N> {
     ///
     /// With [`Mode::Train`] the batch statistics are taken; `statistics` (running ones) are read with
     /// [`Mode::Evaluate`] and left alone: see [`update_statistics`](Self::update_statistics).
-    pub fn forward(&mut self, parameters: &[T], statistics: &[T], images: &[T], mode: Mode) {
-        self.images = images.len() / self.plan.input().len();
-        self.mode = mode;
+    ///
+    /// # Errors
+    /// Slices that are not as long as the plan says, or more images than it is for; nothing was done then.
+    pub fn forward(
+        &mut self,
+        parameters: &[T],
+        statistics: &[T],
+        images: &[T],
+        mode: Mode,
+    ) -> Result<(), LengthError> {
         let plan = self.plan;
+        let image = plan.input().len();
+        let count = images.len() / image;
+        LengthError::check("parameters", plan.parameters(), parameters.len())?;
+        LengthError::check("statistics", plan.statistics(), statistics.len())?;
+        LengthError::check("images", count.min(plan.batch()) * image, images.len())?;
+        self.images = count;
+        self.mode = mode;
         for (index, layer) in plan.layers().iter().enumerate() {
             let n = self.images;
             let at = self.output(layer);
@@ -101,6 +142,7 @@ impl<'a, T: Real, const N: usize> NetworkPass<'a, T, N> {
                 Layer::Flatten | Layer::Add(_) => y.copy_from_slice(x),
             }
         }
+        Ok(())
     }
 
     /// Softmax cross-entropy of the last forward pass; its gradient becomes the last layer's.

@@ -1,4 +1,4 @@
-use super::network::{Mode, NetworkPass};
+use super::network::{LengthError, Mode, NetworkPass};
 use super::parameters::{MemoryError, Parameters};
 use crate::backend::{Backend, Objective, Pass, Reception};
 use crate::ghost::GhostBatches;
@@ -12,14 +12,7 @@ pub enum ObjectiveError {
     /// A label is not a class.
     Label(Label),
     /// Images, labels or ghost batches do not fit the plan.
-    Length {
-        /// Which of them.
-        what: &'static str,
-        /// Most, or exactly, this many values.
-        needed: usize,
-        /// The number given.
-        given: usize,
-    },
+    Length(LengthError),
     /// The gradient could not be received.
     Memory(MemoryError),
 }
@@ -28,9 +21,7 @@ impl fmt::Display for ObjectiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ObjectiveError::Label(error) => error.fmt(f),
-            ObjectiveError::Length { what, needed, given } => {
-                write!(f, "{given} values of {what}, {needed} are needed")
-            }
+            ObjectiveError::Length(error) => error.fmt(f),
             ObjectiveError::Memory(error) => error.fmt(f),
         }
     }
@@ -65,10 +56,7 @@ impl<'a, const N: usize> NetworkObjective<'a, N> {
         (images, labels): (&'a [f32], &'a [u32]),
         ghosts: GhostBatches,
     ) -> Result<Self, ObjectiveError> {
-        let exact = |what, given, needed| {
-            let error = ObjectiveError::Length { what, needed, given };
-            if given == needed { Ok(()) } else { Err(error) }
-        };
+        let exact = |what, given, needed| LengthError::check(what, needed, given).map_err(ObjectiveError::Length);
         let plan = pass.plan();
         let image_len = plan.input().len();
         exact("images", images.len(), labels.len() * image_len)?;
@@ -76,7 +64,7 @@ impl<'a, const N: usize> NetworkObjective<'a, N> {
         exact("saved statistics", backup.len(), plan.statistics())?;
         if ghosts.size() > plan.batch() {
             let (needed, given) = (plan.batch(), ghosts.size());
-            return Err(ObjectiveError::Length { what: "a ghost batch", needed, given });
+            return Err(ObjectiveError::Length(LengthError { what: "a ghost batch", needed, given }));
         }
         Ok(Self { pass, statistics, backup, images, labels, ghosts, image_len, correct: (0, 0) })
     }
@@ -107,7 +95,9 @@ impl<const N: usize> Objective<Parameters<'_>> for NetworkObjective<'_, N> {
     ) -> Result<f32, ObjectiveError> {
         let (images, labels) = self.ghost(pass);
         let mode = Mode::Train(pass.address);
-        self.pass.forward(backend.point(), self.statistics, images, mode);
+        self.pass
+            .forward(backend.point(), self.statistics, images, mode)
+            .map_err(ObjectiveError::Length)?;
         let loss = self.pass.loss(labels).map_err(ObjectiveError::Label)?;
         if pass.statistics && loss.mean.is_finite() {
             self.pass.update_statistics(self.statistics);

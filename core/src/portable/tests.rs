@@ -37,7 +37,7 @@ fn gradient<const N: usize>(
     let mut statistics: Vec<f64> =
         uniform(plan.statistics(), 9).iter().map(|s| 0.5 + s * s).collect();
     let mut pass = NetworkPass::new(plan, &mut workspace).expect("long enough");
-    pass.forward(parameters, &statistics, images, mode);
+    pass.forward(parameters, &statistics, images, mode).expect("lengths fit");
     let loss = pass.loss(labels).expect("labels are classes");
     let mut gradient = vec![f64::NAN; plan.parameters()];
     let mut owner = parameters.to_vec();
@@ -137,7 +137,7 @@ fn f32_passes_are_within_2e_6_of_f64() {
     let mut workspace = vec![f32::NAN; plan.workspace()];
     let mut pass = NetworkPass::new(&plan, &mut workspace).expect("long enough");
     let statistics = vec![1.0; plan.statistics()];
-    pass.forward(&parameters, &statistics, &images, mode);
+    pass.forward(&parameters, &statistics, &images, mode).expect("lengths fit");
     pass.loss(&labels).expect("labels are classes");
     let mut got = vec![0.0; plan.parameters()];
     let mut owner = parameters.clone();
@@ -338,4 +338,25 @@ fn impossible_requests_are_named() {
         let error = stepper.accumulate(parameters, objective, 0, 0.0).expect_err("label");
         assert_eq!(format!("{error}"), "image 3 of the batch has label 10, there are 10 classes");
     });
+}
+
+#[test]
+fn slices_that_do_not_fit_are_named() {
+    let net = crate::networks::digits::<10>().expect("fits");
+    let plan = Plan::new(&net, 2, Purpose::Training).expect("plans");
+    let mut workspace = std::vec![0.0f32; plan.workspace()];
+    let mut pass = NetworkPass::new(&plan, &mut workspace).expect("long enough");
+    let parameters = std::vec![0.0; plan.parameters()];
+    let statistics = std::vec![1.0; plan.statistics()];
+    let images = std::vec![0.0; 3 * 64];
+    let mut forward = |p: &[f32], s: &[f32], x: &[f32]| pass.forward(p, s, x, Mode::Evaluate);
+    let wrong = |what, needed, given| Err(LengthError { what, needed, given });
+    assert_eq!(forward(&parameters, &statistics, &images), wrong("images", 128, 192));
+    assert_eq!(forward(&parameters, &statistics, &images[..65]), wrong("images", 64, 65));
+    let (p, needed) = (&parameters[1..], plan.parameters());
+    assert_eq!(forward(p, &statistics, &images[..64]), wrong("parameters", needed, needed - 1));
+    if let Some((_, s)) = statistics.split_first() {
+        assert_eq!(forward(&parameters, s, &images[..64]), wrong("statistics", s.len() + 1, s.len()));
+    }
+    assert_eq!(forward(&parameters, &statistics, &images[..64]), Ok(()));
 }

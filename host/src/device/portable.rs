@@ -133,7 +133,7 @@ impl Device for Portable {
         if let Some(draw) = draw {
             parameters.perturb(draw, Base::Clean).map_err(memory_error)?;
         }
-        pass.forward(parameters.point(), statistics, batch.images, Mode::Evaluate);
+        pass.forward(parameters.point(), statistics, batch.images, Mode::Evaluate).map_err(batch_error)?;
         let loss = pass.loss_only(batch.labels).map_err(batch_error)?;
         Ok(Evaluation { loss: f64::from(loss.mean) * batch.labels.len() as f64, correct: loss.correct })
     }
@@ -144,7 +144,7 @@ impl Device for Portable {
         let Parts { plan, workspace, mut parameters, statistics, .. } = self.parts()?;
         let mut pass = pass(plan, workspace)?;
         let mode = training.map_or(Mode::Evaluate, Mode::Train);
-        pass.forward(parameters.point(), statistics, batch.images, mode);
+        pass.forward(parameters.point(), statistics, batch.images, mode).map_err(batch_error)?;
         let logits = pass.logits().to_vec();
         let loss = pass.loss(batch.labels).map_err(|e: Label| batch_error(e))?;
         let Ok(()) = pass.backward(

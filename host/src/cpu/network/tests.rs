@@ -85,7 +85,7 @@ fn wanted(case: &Case, mode: Mode) -> [Vec<f64>; 3] {
     let mut statistics = wide(&initial_statistics(&plan));
     let mut workspace = vec![0.0; plan.workspace()];
     let mut pass = NetworkPass::new(&plan, &mut workspace).unwrap();
-    pass.forward(&parameters, &statistics, &images, mode);
+    pass.forward(&parameters, &statistics, &images, mode).unwrap();
     let logits = pass.logits().to_vec();
     pass.loss(&case.labels).unwrap();
     let mut gradient = vec![0.0; plan.parameters()];
