@@ -20,7 +20,7 @@ fn a_model_measures_as_its_checkpoint() {
     let top = TempDir::new().unwrap();
     let folder = top.path();
     succeed(folder, "--quiet train --net digits --data digits --epochs 2 --out run");
-    let checkpoint = "--checkpoint run/best.safetensors --net digits";
+    let checkpoint = "--checkpoint run/best.safetensors";
     succeed(folder, &format!("export {checkpoint} --out plain.smo"));
     let frozen = "--freeze features --fold --int8 --rust small.rs";
     let output = succeed(folder, &format!("export {checkpoint} {frozen} --out small.smo"));

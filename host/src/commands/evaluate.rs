@@ -1,4 +1,4 @@
-use super::{CommandError, start_threads};
+use super::{CommandError, config_beside, start_threads};
 use crate::checkpoint::Checkpoint;
 use crate::data::Data;
 use crate::device::{Device, Keeps, Part};
@@ -6,7 +6,6 @@ use crate::export::Loaded;
 use crate::net::NetName;
 use crate::options::{Config, DeviceName, DistributionName, NormalizationName, Options, ScalingName};
 use crate::progress::Progress;
-use crate::run::read_config;
 use crate::train::{self, TrainError, distribution, scaling};
 use clap::Args;
 use serde::Serialize;
@@ -147,11 +146,7 @@ impl Evaluate {
             normalization: self.normalization,
             ..Options::default()
         };
-        let saved = self.checkpoint.with_file_name("config.toml");
-        if !saved.exists() {
-            return Ok(given.resolve());
-        }
-        Ok(given.or(read_config(&saved).map_err(TrainError::from)?).resolve())
+        config_beside(&self.checkpoint, given)
     }
 }
 

@@ -1,4 +1,4 @@
-use super::CommandError;
+use super::{CommandError, config_beside};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::atomic::write_atomically;
 use crate::device::Part;
@@ -6,7 +6,7 @@ use crate::export::{Export, ExportError, Loaded, rust_source};
 use crate::net::{NetName, NetPlan};
 use crate::options::Options;
 use crate::progress::Progress;
-use crate::train::{self, TrainError, part_values};
+use crate::train::{self, TrainError, averaged_weights, part_values};
 use clap::Args;
 use serde::Serialize;
 use smoothout::micro::{Config, Layers, Session, Trained};
@@ -16,9 +16,12 @@ use smoothout::step::{Method, SmoothOut};
 use std::path::{Path, PathBuf};
 
 /// Write a trained network for a microcontroller.
+///
+/// What is not given is taken from config.toml beside the checkpoint, where a run left one. Of a run that kept an average
+/// of its weights that average is written.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  smoothout export --checkpoint runs/digits/best.safetensors --net digits --out model.smo
+  smoothout export --checkpoint runs/1/best.safetensors --out model.smo
   smoothout export --checkpoint w.safetensors --net digits --freeze features --fold --int8 --out model.smo --rust model.rs
 
 Frozen layers stay in flash and are not trained on the device. `smoothout evaluate --checkpoint model.smo` measures
@@ -29,7 +32,7 @@ pub struct ExportCommand {
     checkpoint: PathBuf,
     /// Network
     #[arg(long, value_enum)]
-    net: NetName,
+    net: Option<NetName>,
     /// Depth of `resnet`
     #[arg(long)]
     depth: Option<usize>,
@@ -77,12 +80,12 @@ impl ExportCommand {
     pub(super) fn run(self, progress: &mut Progress) -> Result<(), CommandError> {
         let checkpoint = Checkpoint::load(&self.checkpoint)?;
         let classes = self.classes.or_else(|| Some(*checkpoint.get("fc.weight")?.shape().first()?));
-        let options = Options { net: Some(self.net), depth: self.depth, dropout: self.dropout, ..Options::default() };
-        let net = train::network(&options.resolve(), classes.unwrap_or(10))?;
+        let given = Options { net: self.net, depth: self.depth, dropout: self.dropout, ..Options::default() };
+        let net = train::network(&config_beside(&self.checkpoint, given)?, classes.unwrap_or(10))?;
         let plan: Box<NetPlan> = Box::new(
             Plan::new(&net, 1, Purpose::Inference).map_err(|e| TrainError::Network(e.to_string()))?,
         );
-        let parameters = part_values(&plan, &checkpoint, Part::Weights)?;
+        let parameters = averaged_weights(&plan, &checkpoint)?;
         let statistics = part_values(&plan, &checkpoint, Part::Statistics)?;
         let export = Export::new(&net, &plan, &parameters, &statistics);
         let refused = |cause| CommandError::Model { path: self.out.clone(), cause };

@@ -14,11 +14,13 @@ mod train;
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::atomic::WriteError;
 use crate::export::ExportError;
+use crate::options::{Config, Options};
 use crate::progress::{Mode, Progress};
+use crate::run::read_config;
 use crate::train::TrainError;
 use clap::{Parser, Subcommand};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Trains networks with SmoothOut and AdaSmoothOut, and measures them.
@@ -124,6 +126,15 @@ impl Program {
 
 /// More threads than any machine has cores; each takes memory before it does anything.
 const MOST_THREADS: usize = 4096;
+
+/// What is given, and where nothing is, what config.toml beside the checkpoint says.
+fn config_beside(checkpoint: &Path, given: Options) -> Result<Config, CommandError> {
+    let saved = checkpoint.with_file_name("config.toml");
+    if !saved.exists() {
+        return Ok(given.resolve());
+    }
+    Ok(given.or(read_config(&saved).map_err(TrainError::from)?).resolve())
+}
 
 /// Makes the threads that everything runs on; 0 for one a core.
 fn start_threads(threads: usize) -> Result<(), CommandError> {

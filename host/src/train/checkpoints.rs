@@ -76,19 +76,26 @@ pub fn load_network(device: &mut dyn Device, checkpoint: &Checkpoint) -> Result<
 /// # Errors
 /// As [`load_network`].
 pub fn load_average(device: &mut dyn Device, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-    load_network(device, checkpoint)?;
-    let mut average = device.read(Part::Weights);
-    for (name, shape, range) in network_tensors(device.plan(), Part::Average) {
-        let name = prefix(Part::Average).to_owned() + &name;
-        if checkpoint.get(&name).is_none() {
-            return Ok(());
+    let weights = averaged_weights(device.plan(), checkpoint)?;
+    device.write(Part::Weights, &weights)?;
+    load_part(device, checkpoint, Part::Statistics)
+}
+
+/// The average of the weights where the run kept one, or else the weights.
+///
+/// # Errors
+/// A tensor is missing or has another shape.
+pub fn averaged_weights(plan: &NetPlan, checkpoint: &Checkpoint) -> Result<Vec<f32>, CheckpointError> {
+    let name = |name: &str| prefix(Part::Average).to_owned() + name;
+    let tensors = network_tensors(plan, Part::Average);
+    if tensors.iter().all(|(tensor, ..)| checkpoint.get(&name(tensor)).is_some()) {
+        let average = part_values(plan, checkpoint, Part::Average)?;
+        // Zeros: nothing was averaged yet.
+        if average.iter().any(|a| *a != 0.0) {
+            return Ok(average);
         }
-        average[range].copy_from_slice(checkpoint.f32(&name, &shape)?);
     }
-    if average.iter().all(|a| *a == 0.0) {
-        return Ok(()); // nothing was averaged yet
-    }
-    Ok(device.write(Part::Weights, &average)?)
+    part_values(plan, checkpoint, Part::Weights)
 }
 
 fn load_part(device: &mut dyn Device, checkpoint: &Checkpoint, part: Part) -> Result<(), TrainError> {

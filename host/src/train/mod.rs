@@ -6,7 +6,7 @@ mod error;
 mod setup;
 mod training;
 
-pub use checkpoints::{load_average, load_network, network_tensors, part_values};
+pub use checkpoints::{averaged_weights, load_average, load_network, network_tensors, part_values};
 pub use data::open_data;
 pub use error::TrainError;
 pub use setup::{Setup, device, device_of, distribution, network, plan, scaling, stepper};
