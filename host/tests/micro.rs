@@ -74,7 +74,7 @@ fn the_device_is_a_session() {
         };
         let model = Slices { parameters: &task.parameters, statistics: &task.statistics };
         let mut arena = vec![0.0; Session::required(&task.plan, &config).unwrap()];
-        let mut session = Session::new(&task.plan, &model, config, &mut arena).unwrap();
+        let mut session = Session::<LAYERS>::new(&task.plan, &model, config, &mut arena).unwrap();
         let mut device = task.device(DeviceName::Micro, optimizer.moments());
         let mut stepper = Stepper::new(method, 11).unwrap();
         for step in 0..4 {
@@ -165,8 +165,8 @@ fn a_session_trains_what_the_model_leaves_free() {
     let needed = Session::required(&plan, &config).unwrap();
     let mut arenas = [vec![0.0; needed], vec![0.0; needed]];
     let [first, second] = &mut arenas;
-    let mut flash = Session::new(&plan, &file, config, first).unwrap();
-    let mut memory = Session::new(&plan, &slices, config, second).unwrap();
+    let mut flash = Session::<LAYERS>::new(&plan, &file, config, first).unwrap();
+    let mut memory = Session::<LAYERS>::new(&plan, &slices, config, second).unwrap();
     assert_eq!(flash.infer(&task.images).unwrap(), memory.infer(&task.images).unwrap());
     let before = flash.evaluate(&task.images, &task.labels).unwrap().loss;
     for _ in 0..150 {

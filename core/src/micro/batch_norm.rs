@@ -49,6 +49,7 @@ impl Channel {
 }
 
 /// Forward pass of these channels.
+#[inline(never)] // Frames of all layers in one would be too large.
 pub(super) fn forward(
     norm: &BatchNorm,
     stage: &Stage<'_>,
@@ -115,6 +116,7 @@ fn squares(x: &[f32], mean: f32) -> f32 {
 }
 
 /// Backward pass of these channels.
+#[inline(never)]
 pub(super) fn backward(
     norm: &BatchNorm,
     stage: &Stage<'_>,
@@ -165,7 +167,7 @@ pub(super) fn backward(
         }
         for (parameter, gradient) in [(stage.weight, of_scale), (stage.bias, of_shift)] {
             if let Some(range) = parameter.and_then(|parameter| parameter.range(row)) {
-                receive.take(&mut parts.state, range, &[gradient])?;
+                receive.take(&mut parts.state, range, core::iter::once(gradient))?;
             }
         }
     }

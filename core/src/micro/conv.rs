@@ -66,6 +66,7 @@ impl Geometry {
 }
 
 /// Forward pass of these filters.
+#[inline(never)] // Frames of all layers in one would be too large.
 pub(super) fn forward(
     conv: &Conv2d,
     stage: &Stage<'_>,
@@ -108,6 +109,7 @@ pub(super) fn forward(
 
 /// Backward pass of these filters.
 #[expect(clippy::too_many_arguments, reason = "the forward pass's, and who receives the gradient")]
+#[inline(never)]
 pub(super) fn backward(
     conv: &Conv2d,
     stage: &Stage<'_>,
@@ -158,10 +160,10 @@ pub(super) fn backward(
             }
         }
         if let Some(range) = trained {
-            receive.take(&mut parts.state, range, gradient)?;
+            receive.take(&mut parts.state, range, gradient.iter().copied())?;
         }
         if let Some(range) = stage.bias.and_then(|bias| bias.range(row)) {
-            receive.take(&mut parts.state, range, &[of_bias])?;
+            receive.take(&mut parts.state, range, core::iter::once(of_bias))?;
         }
     }
     Some(())

@@ -9,6 +9,7 @@ use crate::network::Layer;
 use core::ops::Range;
 
 /// Forward pass of these channels.
+#[inline(never)] // Frames of all layers in one would be too large.
 pub(super) fn forward(
     stage: &Stage<'_>,
     rows: Range<usize>,
@@ -86,6 +87,7 @@ fn addend(
 }
 
 /// Backward pass of these channels.
+#[inline(never)]
 pub(super) fn backward(
     stage: &Stage<'_>,
     rows: Range<usize>,

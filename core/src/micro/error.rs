@@ -46,6 +46,11 @@ pub enum SessionError {
         /// The norm.
         norm: f32,
     },
+    /// The session has no room for all stages of the plan.
+    TooManyStages {
+        /// The stages that it has room for.
+        capacity: usize,
+    },
     /// A length does not fit the machine's word.
     TooLarge,
     /// Buffers overlap that must not: a fault of this library.
@@ -74,6 +79,9 @@ impl fmt::Display for SessionError {
             SessionError::Label(error) => error.fmt(f),
             SessionError::Loss { value } => write!(f, "the loss is {value}"),
             SessionError::Gradient { norm } => write!(f, "the norm of the gradient is {norm}"),
+            SessionError::TooManyStages { capacity } => {
+                write!(f, "the plan has more than the {capacity} stages that the session has room for")
+            }
             SessionError::TooLarge => write!(f, "a length does not fit the machine's word"),
             SessionError::Layout => write!(f, "buffers overlap that must not: a fault of smoothout"),
             SessionError::Order { first } => write!(f, "{first} first"),

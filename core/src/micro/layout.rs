@@ -3,7 +3,7 @@
 use super::stage::{Feed, Memory, Stage};
 use super::{Config, SessionError};
 use crate::network::Layer;
-use crate::plan::arena::{Buffer, place};
+use crate::plan::arena::Buffer;
 use crate::plan::{Plan, Purpose};
 use heapless::Vec;
 
@@ -53,8 +53,8 @@ impl Layout {
 }
 
 /// Lays out the arena and tells each stage where its buffers are.
-pub(super) fn lay_out<const N: usize>(
-    plan: &Plan<N>,
+pub(super) fn lay_out<const L: usize, const N: usize>(
+    plan: &Plan<L>,
     stages: &mut Vec<Stage<'_>, N>,
     trained: usize,
     config: &Config<'_>,
@@ -152,18 +152,7 @@ fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Optio
         let _ = extras.push(Buffer::new(i, if stage.live { backward(i) } else { i }, extra));
         let _ = gradients.push(Buffer::new(first, backward(i), if needed { len } else { 0 }));
     }
-    let mut total = place(&mut outputs)?;
-    for i in (0..n).rev() {
-        let (before, later) = gradients.split_at_mut_checked(i + 1)?;
-        let gradient = before.last_mut()?;
-        settle(gradient, outputs.iter().chain(&*later));
-        total = total.max(gradient.stop());
-    }
-    for i in 0..n {
-        let (placed, rest) = extras.split_at_mut_checked(i)?;
-        settle(rest.first_mut()?, outputs.iter().chain(&gradients).chain(&*placed));
-        total = total.max(extras.get(i)?.stop());
-    }
+    let total = place_by_size(&mut [&mut outputs, &mut gradients, &mut extras])?;
     for (i, stage) in stages.iter_mut().enumerate() {
         let (output, gradient) = (outputs.get(i)?, gradients.get(i)?);
         stage.output = output.offset;
@@ -184,10 +173,29 @@ fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Optio
     Some(total)
 }
 
-/// Moves a buffer past everything that it collides with.
-fn settle<'b>(buffer: &mut Buffer, others: impl Iterator<Item = &'b Buffer> + Clone) {
-    buffer.offset = 0;
-    while let Some(obstacle) = others.clone().find(|other| buffer.collides(other)) {
-        buffer.offset = obstacle.stop();
+/// Places the largest buffer first, each at the lowest offset that is free during its life; returns the length needed.
+fn place_by_size<const N: usize>(lists: &mut [&mut Vec<Buffer, N>; 3]) -> Option<usize> {
+    const NOWHERE: usize = usize::MAX;
+    let mut total = 0;
+    for list in lists.iter_mut() {
+        list.iter_mut().for_each(|buffer| buffer.offset = NOWHERE);
+    }
+    loop {
+        let all = lists.iter().flat_map(|list| list.iter());
+        let Some(largest) = all.filter(|buffer| buffer.offset == NOWHERE).map(|b| b.len).max() else {
+            return Some(total);
+        };
+        let mut all = lists.iter().flat_map(|list| list.iter());
+        let mut buffer = *all.find(|b| b.offset == NOWHERE && b.len == largest)?;
+        buffer.offset = 0;
+        let placed = || {
+            lists.iter().flat_map(|list| list.iter()).filter(|buffer| buffer.offset != NOWHERE)
+        };
+        while let Some(obstacle) = placed().find(|other| buffer.collides(other)) {
+            buffer.offset = obstacle.stop();
+        }
+        total = total.max(buffer.offset.checked_add(buffer.len)?);
+        let mut all = lists.iter_mut().flat_map(|list| list.iter_mut());
+        *all.find(|b| b.offset == NOWHERE && b.len == largest)? = buffer;
     }
 }

@@ -1,6 +1,6 @@
 //! Fully connected layers: one neuron at a time, in parts of its weights, over all images of the batch.
 
-use super::pass::{Backward, Forward, Parts, Pass, take};
+use super::pass::{Backward, Forward, Parts, Pass};
 use super::relu;
 use super::stage::Stage;
 use super::update::Receive;
@@ -98,9 +98,14 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 4];
     let (fours, rest) = a.as_chunks::<4>();
     let (b_fours, b) = b.get(..a.len()).unwrap_or_default().as_chunks::<4>();
-    for (a, b) in fours.iter().zip(b_fours) {
+    // Two fours at a time halve the cost of the loop.
+    let (pairs, odd) = fours.as_chunks::<2>();
+    let (b_pairs, b_odd) = b_fours.as_chunks::<2>();
+    for ([a, c], [b, d]) in pairs.iter().zip(b_pairs) {
         multiply_add(&mut lanes, a, b);
+        multiply_add(&mut lanes, c, d);
     }
+    odd.iter().zip(b_odd).for_each(|(a, b)| multiply_add(&mut lanes, a, b));
     total(lanes, rest, b)
 }
 
@@ -153,9 +158,17 @@ pub(super) fn backward(
         let scale = stage.scales.and_then(|s| parts.scales.get(s + row).copied()).unwrap_or(0.0);
         let trained = weight.range(row);
         let block = parts.scratch.len().max(1);
+        // A neuron that the ReLU has shut for all images passes no gradient on.
+        let shut = dy.chunks_exact(outputs.max(1)).all(|dy| dy.get(row) == Some(&0.0));
+        if stage.input_gradient
+            && shut
+            && let Some((noise, at)) = pass.noise(weight, at)
+        {
+            noise.pass_over(at, inputs);
+        }
         for start in (0..inputs).step_by(block) {
             let part = start..(start + block).min(inputs);
-            if stage.input_gradient {
+            if stage.input_gradient && !shut {
                 let noise = pass.noise(weight, at);
                 let filter =
                     weight.part(row, part.clone(), noise, scale, parts.state.weights, parts.scratch)?;
@@ -168,16 +181,22 @@ pub(super) fn backward(
                 }
             }
             if let Some(range) = &trained {
-                let gradient = parts.scratch.get_mut(..part.len())?;
-                sum_images(x, inputs, start, dy, outputs, row, gradient);
                 let range = range.start + part.start..range.start + part.end;
-                receive.take(&mut parts.state, range, gradient)?;
+                if pass.images == 1 {
+                    let g = *dy.get(row)?;
+                    let gradient = x.get(part)?.iter().map(|x| g * x);
+                    receive.take(&mut parts.state, range, gradient)?;
+                } else {
+                    let gradient = parts.scratch.get_mut(..part.len())?;
+                    sum_images(x, inputs, start, dy, outputs, row, gradient);
+                    receive.take(&mut parts.state, range, gradient.iter().copied())?;
+                }
             }
         }
         if let Some(range) = stage.bias.and_then(|bias| bias.range(row)) {
             let sum = dy.chunks_exact(outputs.max(1)).filter_map(|dy| dy.get(row));
             let sum = sum.fold(0.0, |sum, g| sum + g);
-            receive.take(&mut parts.state, range, &[sum])?;
+            receive.take(&mut parts.state, range, core::iter::once(sum))?;
         }
     }
     Some(())
@@ -194,12 +213,6 @@ fn sum_images(
     gradient: &mut [f32],
 ) {
     let len = gradient.len();
-    if dy.len() == outputs {
-        let g = dy.get(row).copied().unwrap_or(0.0);
-        let x = take(x, start, len).unwrap_or_default();
-        gradient.iter_mut().zip(x).for_each(|(to, x)| *to = g * x);
-        return;
-    }
     let each = || x.chunks_exact(inputs.max(1)).zip(dy.chunks_exact(outputs.max(1)));
     let (eights, rest) = gradient.as_chunks_mut::<8>();
     for (i, to) in eights.iter_mut().enumerate() {

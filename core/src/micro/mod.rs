@@ -1,7 +1,90 @@
 //! The microcontroller backend: training over one arena, without allocator, in memory known before the program runs.
 //!
-//! A [`Session`] takes a [`Plan`](crate::plan::Plan), a [`Model`] (where the parameters lie, in flash or in memory), a
-//! [`Config`] and one arena. [`Session::required`] tells the arena's exact length before.
+//! A [`Session`] takes a [`Plan`](crate::plan::Plan), a [`Model`] (where the parameters lie: in memory, or in flash as a
+//! [`ModelFile`]), a [`Config`] and one arena:
+//!
+//! ```
+//! # use smoothout::layers::Linear;
+//! # use smoothout::micro::{Config, Session, Slices};
+//! # use smoothout::network::{Layer, Network};
+//! # use smoothout::optimizer::Optimizer;
+//! # use smoothout::plan::{Plan, Purpose};
+//! # use smoothout::shape::Shape;
+//! # use smoothout::step::{Method, SmoothOut};
+//! # fn main() -> Result<(), Box<dyn core::error::Error>> {
+//! let mut net: Network<3> = Network::new(Shape::flat(4));
+//! net.push(format_args!("hidden"), Layer::Linear(Linear::new(8)))?;
+//! net.push(format_args!("relu"), Layer::Relu)?;
+//! net.push(format_args!("output"), Layer::Linear(Linear::new(3)))?;
+//! let plan = Plan::new(&net, 2, Purpose::Training)?;
+//!
+//! let parameters = [0.1; 4 * 8 + 8 + 8 * 3 + 3];
+//! let model = Slices { parameters: &parameters, statistics: &[] };
+//! let config = Config {
+//!     optimizer: Optimizer::sgd(0.9),
+//!     ..Config::new(Method::SmoothOut(SmoothOut::adaptive()), 0.01)
+//! };
+//! let mut arena = [0.0; 256];
+//! assert!(Session::required(&plan, &config)? <= arena.len());
+//! let mut session = Session::<2>::new(&plan, &model, config, &mut arena)?;
+//! let outcome = session.step(&[0.0, 1.0, 2.0, 3.0, 3.0, 2.0, 1.0, 0.0], &[0, 2])?;
+//! assert!(outcome.loss > 0.0);
+//! # Ok(()) }
+//! ```
+//!
+//! # What happens in a step
+//! Algorithm 1 of the paper, without memory for noise and, where one draw and no clipping allow it, for gradients. A filter
+//! is perturbed at the moment when it is read, into a scratch buffer of one filter (of at most 128 weights of a linear
+//! layer's): its noise comes from a stream that goes on from filter to filter, and is made again in the backward pass where
+//! the gradient of the input needs the perturbed filter. **The weights in the arena are never perturbed**, so denoising is
+//! exact, costs nothing, and a step that fails or is dropped leaves clean weights, to the bit. The noise's bits are those of
+//! [`noise`](crate::noise) on every machine. The backward pass goes from the last stage to the first; each filter is updated
+//! as soon as its gradient is there, after the input's gradient has used it. It ends at the first stage that trains
+//! something; that stage computes no gradient of its input.
+//!
+//! All arithmetic is f32 + − × ÷ √ in one order, without fused multiply-add, so that every machine, the PC with
+//! `--device micro` among them, computes the same bits. They are not those of the portable backend, whose sums go in
+//! another order: losses agree within 1e-4 of each other and weights within 1e-3 of what a training moves them.
+//!
+//! # What to size
+//! [`Session::required`] is exact, in values of 4 bytes, and depends on the plan's batch and on the configuration:
+//!
+//! | part of the arena | values |
+//! |---|---|
+//! | trained weights | their number |
+//! | momentum, Adam's moments | one or two times as many |
+//! | gradient | as many, with several draws, accumulation or clipping; else none |
+//! | running statistics | two a channel of each batch norm; four more for the present ones; two more to go back to |
+//! | scales of noise | one a filter that the backward pass perturbs again |
+//! | scratch | one filter, and its gradient or one channel; of linear layers at most 128 |
+//! | activations and gradients | by their lives: what is not needed at the same time shares memory |
+//! | ReLU | one bit a value where the output is not kept anyway |
+//! | max pooling | one byte a window |
+//!
+//! Frozen layers ([`Trained`]) keep no activations and their weights stay where they are. The session itself takes some
+//! 300 bytes and as many for each of its `N` stages; `tests/qemu/bars` shows the stack of a step and of setting up.
+//!
+//! # What it costs
+//! `tests/qemu/bars` prints instructions and memory of one step on a Cortex-M4F, for small networks of both kinds, and
+//! `tests/qemu/run` measures them again. Of plain SGD's, the noise adds some 28 instructions a weight in the first layer and 35
+//! in later ones, whose backward pass makes it again.
+//!
+//! # Time slices
+//! [`begin`](Session::begin), then [`advance`](Session::advance) until it returns an outcome. One call does one filter or
+//! channel of one stage over all images of a ghost batch, forward or backward: at most 3 × batch × weights of a filter ×
+//! pixels of its output multiply-accumulates, and the noise of the filter twice. The first piece of a stage also makes its
+//! biases and masks its gradient. [`abort`](Session::abort) ends it at any moment.
+//!
+//! # What it does not do
+//! SAM, and training without de-noising, need a second copy of the weights: [`SessionError::Unsupported`]. Max pooling has
+//! windows of at most 254 pixels. Convolutions are fast with stride 1 and 3x3 or 5x5 kernels; others go tap by tap.
+//!
+//! # Porting
+//! Nothing here knows the machine. Without floating-point unit the compiler's software floats are used. `sqrt` is
+//! [`libm`]'s, in integers and correctly rounded: stable Rust gives a library no other way to a processor's instruction;
+//! it takes 57 instructions on a Cortex-M4F, once or twice a filter. Nothing can panic: images can be linked so that a
+//! reachable panic is an error of the linker, as those of `tests/qemu` are. An own backend for another machine implements
+//! the traits of [`backend`](crate::backend) and is held to the same meaning by the conformance suite.
 
 mod batch_norm;
 mod config;
@@ -9,6 +92,7 @@ mod conv;
 pub mod crc;
 mod elementwise;
 mod error;
+mod evaluation;
 mod layout;
 mod linear;
 mod loss;
@@ -18,9 +102,11 @@ mod pool;
 mod relu;
 mod rows;
 mod session;
+mod sharpness;
 #[cfg(feature = "embedded-storage")]
 pub mod storage;
 mod stage;
+mod step;
 mod update;
 mod weights;
 mod work;
@@ -29,6 +115,7 @@ pub use config::{Config, Layers, Trained};
 pub use error::SessionError;
 pub use model::{ModelError, ModelFile};
 pub use session::{Counters, Outcome, Session};
+pub use sharpness::Sharpness;
 pub use weights::{Model, Slices, Weights};
 
 #[cfg(test)]

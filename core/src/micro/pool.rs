@@ -14,6 +14,43 @@ fn clipped(o: usize, kernel: usize, stride: usize, padding: usize, size: usize) 
     start.saturating_sub(padding).min(end)..end
 }
 
+/// Packs bytes four a word into words that may be missing.
+struct Packer<'w> {
+    words: core::slice::IterMut<'w, f32>,
+    packed: u32,
+    count: u32,
+}
+
+impl Packer<'_> {
+    #[inline(always)]
+    fn push(&mut self, byte: u8) {
+        self.packed |= u32::from(byte) << (8 * (self.count % 4));
+        self.count += 1;
+        if self.count.is_multiple_of(4) {
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
+        if let Some(word) = self.words.next() {
+            *word = f32::from_bits(self.packed);
+        }
+        self.packed = 0;
+    }
+
+    fn finish(mut self) {
+        if !self.count.is_multiple_of(4) {
+            self.write();
+        }
+    }
+}
+
+/// Not a number is larger than any: it must reach the loss, where it is noticed.
+#[inline(always)]
+fn exceeds(x: f32, largest: f32) -> bool {
+    x > largest || (x.is_nan() && !largest.is_nan())
+}
+
 /// y = the maximum of each window of x, and its place in `bytes`, four a word, unless that is empty. With `relu`, values
 /// below 0 become 0.
 pub(super) fn maximum(
@@ -26,8 +63,27 @@ pub(super) fn maximum(
     bytes: &mut [f32],
 ) {
     let ([kh, kw], [sh, sw], [ph, pw]) = (pool.kernel, pool.stride, pool.padding);
-    let mut words = bytes.iter_mut();
-    let (mut packed, mut count) = (0u32, 0u32);
+    let mut bytes = Packer { words: bytes.iter_mut(), packed: 0, count: 0 };
+    let mut give = |y: &mut f32, place: usize, largest: f32| {
+        let cut = relu && largest <= 0.0;
+        *y = if cut { 0.0 } else { largest };
+        bytes.push(if cut { CLIPPED } else { place as u8 });
+    };
+    if (pool.kernel, pool.stride, pool.padding) == ([2, 2], [2, 2], [0, 0]) && input.width > 0 {
+        // The usual windows, two rows of pairs at a time.
+        let rows = x.chunks_exact((2 * input.width).max(1));
+        for (x, y) in rows.zip(y.chunks_exact_mut(output.width.max(1))) {
+            let (upper, lower) = x.split_at_checked(input.width).unwrap_or_default();
+            let (upper, lower) = (upper.as_chunks::<2>().0, lower.as_chunks::<2>().0);
+            for ((&[a, b], &[c, d]), y) in upper.iter().zip(lower).zip(y) {
+                let (place, largest) = if exceeds(b, a) { (1, b) } else { (0, a) };
+                let (below, other) = if exceeds(d, c) { (3, d) } else { (2, c) };
+                let second = exceeds(other, largest);
+                give(y, if second { below } else { place }, if second { other } else { largest });
+            }
+        }
+        return bytes.finish();
+    }
     for (oh, y) in y.chunks_exact_mut(output.width.max(1)).enumerate() {
         let rows = clipped(oh, kh, sh, ph, input.height);
         for (ow, y) in y.iter_mut().enumerate() {
@@ -38,29 +94,15 @@ pub(super) fn maximum(
                 let x = x.get(start + columns.start..start + columns.end).unwrap_or_default();
                 let first = (row + ph - oh * sh) * kw + columns.start + pw - ow * sw;
                 for (at, x) in (first..).zip(x) {
-                    // Not a number stays one: it must reach the loss, where it is noticed.
-                    if *x > largest || (x.is_nan() && !largest.is_nan()) {
+                    if exceeds(*x, largest) {
                         (place, largest) = (at, *x);
                     }
                 }
             }
-            let cut = relu && largest <= 0.0;
-            *y = if cut { 0.0 } else { largest };
-            packed |= u32::from(if cut { CLIPPED } else { place as u8 }) << (8 * (count % 4));
-            count += 1;
-            if count % 4 == 0
-                && let Some(word) = words.next()
-            {
-                *word = f32::from_bits(packed);
-                packed = 0;
-            }
+            give(y, place, largest);
         }
     }
-    if count % 4 != 0
-        && let Some(word) = words.next()
-    {
-        *word = f32::from_bits(packed);
-    }
+    bytes.finish();
 }
 
 /// dx += dy at the place of each maximum.
@@ -72,19 +114,30 @@ pub(super) fn maximum_backward(
     dy: &[f32],
     dx: &mut [f32],
 ) {
+    each_maximum(pool, output, bytes, dy, |[row, column], dy| {
+        if let Some(dx) = dx.get_mut(row.wrapping_mul(input.width).wrapping_add(column)) {
+            *dx += dy;
+        }
+    });
+}
+
+/// Hands the row and column of each maximum that the ReLU let through to `each`, with its gradient.
+pub(super) fn each_maximum(
+    pool: &MaxPool2d,
+    output: Shape,
+    bytes: &[f32],
+    dy: &[f32],
+    mut each: impl FnMut([usize; 2], f32),
+) {
     let (kw, [sh, sw], [ph, pw]) = (pool.kernel[1].max(1), pool.stride, pool.padding);
     let mut places = bytes.iter().flat_map(|word| word.to_bits().to_le_bytes());
     for (oh, dy) in dy.chunks_exact(output.width.max(1)).enumerate() {
         for (ow, dy) in dy.iter().enumerate() {
             let Some(place) = places.next() else { return };
-            if place == CLIPPED {
-                continue;
-            }
-            let (i, j) = (usize::from(place) / kw, usize::from(place) % kw);
-            // A maximum lies inside the input, so nothing wraps.
-            let (row, column) = ((oh * sh + i).wrapping_sub(ph), (ow * sw + j).wrapping_sub(pw));
-            if let Some(dx) = dx.get_mut(row.wrapping_mul(input.width).wrapping_add(column)) {
-                *dx += dy;
+            if place != CLIPPED {
+                let (i, j) = (usize::from(place) / kw, usize::from(place) % kw);
+                // A maximum lies inside the input, so nothing wraps.
+                each([(oh * sh + i).wrapping_sub(ph), (ow * sw + j).wrapping_sub(pw)], *dy);
             }
         }
     }

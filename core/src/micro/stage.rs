@@ -166,15 +166,15 @@ impl Stage<'_> {
     }
 }
 
-/// The stages of a plan and the number of trained weights.
-pub(super) fn compile<'m, const N: usize>(
-    plan: &Plan<N>,
+/// Adds the stages of a plan and returns the number of trained weights.
+pub(super) fn compile<'m, const L: usize, const N: usize>(
+    plan: &Plan<L>,
     model: Option<&dyn Model<'m>>,
     config: &Config<'_>,
-) -> Result<(Vec<Stage<'m>, N>, usize), SessionError> {
-    let mut stages: Vec<Stage<'m>, N> = Vec::new();
+    stages: &mut Vec<Stage<'m>, N>,
+) -> Result<usize, SessionError> {
     // The stage that gives each layer's output.
-    let mut given: Vec<Feed, N> = Vec::new();
+    let mut given: Vec<Feed, L> = Vec::new();
     let mut trained = 0;
     for (index, layer) in plan.layers().iter().enumerate() {
         let of = |source: Source| match source {
@@ -240,10 +240,10 @@ pub(super) fn compile<'m, const N: usize>(
             _ => {}
         }
         let _ = given.push(Feed::Stage(stages.len()));
-        let _ = stages.push(stage);
+        stages.push(stage).map_err(|_| SessionError::TooManyStages { capacity: N })?;
     }
-    connect(&mut stages);
-    Ok((stages, trained))
+    connect(stages);
+    Ok(trained)
 }
 
 /// Whether one layer alone reads this source, seen through flattening.

@@ -1,5 +1,6 @@
 //! Sessions against the portable backend: the same algorithm within rounding, on every kind of layer and method.
 
+mod frozen;
 mod networks;
 mod portable;
 
@@ -8,7 +9,7 @@ use crate::noise::{Distribution, Scaling};
 use crate::optimizer::Optimizer;
 use crate::plan::{Plan, Purpose};
 use crate::step::{Draws, Method, Renewal, SmoothOut};
-use networks::{Case, w1, w3, w3b, w4, zoo};
+use networks::{Case, N, w1, w3, w3b, w4, zoo};
 use portable::Reference;
 use std::vec;
 use std::vec::Vec;
@@ -22,7 +23,7 @@ fn difference(case: &Case, config: Config<'_>, ghosts: usize, steps: usize) -> f
     let model = Slices { parameters: &case.parameters, statistics: &case.statistics };
     let needed = Session::required(&plan, &config).expect("possible");
     let mut arena = vec![f32::NAN; needed];
-    let mut session = Session::new(&plan, &model, config, &mut arena).expect("fits");
+    let mut session = Session::<N>::new(&plan, &model, config, &mut arena).expect("fits");
     for step in 0..steps {
         let expected = reference.step(ghosts);
         let got = session.step(&case.images, &case.labels).expect("finite");
@@ -113,7 +114,7 @@ fn a_small_arena_says_what_is_missing() {
     let config = Config::new(Method::Sgd, 0.1);
     let needed = Session::required(&plan, &config).expect("possible");
     let mut arena = vec![0.0; needed - 7];
-    let error = Session::new(&plan, &model, config, &mut arena).expect_err("too small");
+    let error = Session::<N>::new(&plan, &model, config, &mut arena).expect_err("too small");
     assert_eq!(error, SessionError::Arena { needed, given: needed - 7 });
     assert!(std::format!("{error}").contains("7 are missing"));
 }
@@ -132,8 +133,8 @@ fn pieces_make_the_same_step_and_clean_weights_stand_at_every_moment() {
         };
         let needed = Session::required(&plan, &config).expect("possible");
         let (mut one, mut other) = (vec![0.0; needed], vec![0.0; needed]);
-        let mut whole = Session::new(&plan, &model, config, &mut one).expect("fits");
-        let mut pieces = Session::new(&plan, &model, config, &mut other).expect("fits");
+        let mut whole = Session::<N>::new(&plan, &model, config, &mut one).expect("fits");
+        let mut pieces = Session::<N>::new(&plan, &model, config, &mut other).expect("fits");
         let (images, labels) = (&case.images, &case.labels);
         let clean = pieces.state().to_vec();
         // Stopped at every moment before the first update, nothing has changed.
@@ -178,7 +179,7 @@ fn a_loss_that_is_not_finite_changes_nothing() {
         let method = Method::SmoothOut(SmoothOut::adaptive());
         let config = Config { accumulate, ..Config::new(method, 0.05) };
         let mut arena = vec![0.0; Session::required(&plan, &config).expect("possible")];
-        let mut session = Session::new(&plan, &model, config, &mut arena).expect("fits");
+        let mut session = Session::<N>::new(&plan, &model, config, &mut arena).expect("fits");
         let images = if accumulate { 8 } else { 4 };
         let before = session.state().to_vec();
         let last = images * 64 - 1;

@@ -23,7 +23,13 @@ impl Rule {
     }
 
     /// The arithmetic of [`Update::apply`].
-    fn apply(&self, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+    fn apply(
+        &self,
+        weights: &mut [f32],
+        gradient: impl Iterator<Item = f32>,
+        first: &mut [f32],
+        second: &mut [f32],
+    ) {
         let Update { optimizer, rate, weight_decay, gradient_scale, .. } = self.update;
         let plain = weight_decay == 0.0 && gradient_scale == 1.0;
         match optimizer {
@@ -67,7 +73,7 @@ impl Rule {
         first: &mut [f32],
         second: &mut [f32],
         range: Range<usize>,
-        gradient: &[f32],
+        gradient: impl Iterator<Item = f32>,
     ) -> Option<()> {
         let moment = |values: &'_ mut [f32]| !values.is_empty();
         let first = if moment(first) { first.get_mut(range.clone())? } else { &mut [] };
@@ -101,7 +107,13 @@ pub(super) enum Receive {
 
 impl Receive {
     /// Takes the gradient of these trained weights.
-    pub(super) fn take(&self, state: &mut State<'_>, range: Range<usize>, gradient: &[f32]) -> Option<()> {
+    #[inline(always)]
+    pub(super) fn take(
+        &self,
+        state: &mut State<'_>,
+        range: Range<usize>,
+        gradient: impl Iterator<Item = f32>,
+    ) -> Option<()> {
         match self {
             Receive::Update(rule) => {
                 rule.update(state.weights, state.first, state.second, range, gradient)
@@ -135,7 +147,7 @@ mod tests {
                     let moments = optimizer.moments();
                     let (m, v) = (if moments > 0 { &mut m[..] } else { &mut [] }, v);
                     let v = if moments > 1 { &mut v[..] } else { &mut [] };
-                    Rule::new(update).update(w, m, v, 0..3, &gradient).expect("fits");
+                    Rule::new(update).update(w, m, v, 0..3, gradient.into_iter()).expect("fits");
                     let [w, m, v] = &mut theirs;
                     update.apply(w, &gradient, m, v);
                 }

@@ -14,7 +14,7 @@ impl Noise {
     /// Writes the next filter plus its noise to `to`, which is as long, and returns the noise's scale.
     pub(crate) fn perturb_filter(&self, at: &mut Sequence, clean: &[f32], to: &mut [f32]) -> f32 {
         if (self.scaling, self.distribution) == (Scaling::PerFilter, Distribution::Uniform) {
-            let squares = at.halves(to);
+            let squares = at.halves_and_squares(to);
             let scale = self.uniform_scale(clean, squares);
             add_uniform(scale, clean, to);
             scale
@@ -82,10 +82,7 @@ impl Noise {
 
     /// Passes over the next `len` elements.
     pub(crate) fn pass_over(&self, at: &mut Sequence, len: usize) {
-        match self.distribution {
-            Distribution::Gaussian => at.pass_over_normals(len),
-            _ => drop(at.squares(len)),
-        }
+        at.pass_over(len, if self.distribution == Distribution::Gaussian { 1 } else { 2 });
     }
 
     /// Writes the unit noise of the next values.

@@ -95,8 +95,17 @@ impl Sequence {
         squares.sum(len)
     }
 
-    /// Writes the next elements' bits, as [`odd_shifted`] reads them, and returns the sum of their squared odd integers.
-    pub(crate) fn halves(&mut self, to: &mut [f32]) -> u64 {
+    /// Writes the next elements' bits, as [`odd_shifted`] reads them.
+    pub(crate) fn halves(&mut self, to: &mut [f32]) {
+        self.draw::<false>(to);
+    }
+
+    /// The same, and the sum of their squared odd integers.
+    pub(crate) fn halves_and_squares(&mut self, to: &mut [f32]) -> u64 {
+        self.draw::<true>(to)
+    }
+
+    fn draw<const SQUARES: bool>(&mut self, to: &mut [f32]) -> u64 {
         let len = to.len();
         let mut squares = Squares::default();
         let mut rest = to;
@@ -109,22 +118,33 @@ impl Sequence {
             let Some((first, now)) = now.split_at_mut_checked(odd) else { break };
             if let Some(first) = first.first_mut() {
                 *first = high(self.word);
-                squares.add(self.word >> 16);
+                if SQUARES {
+                    squares.add(self.word >> 16);
+                }
             }
             let mut generator = self.generator.clone();
-            let (fours, rest) = now.as_chunks_mut::<4>();
-            for to in fours {
-                let (one, two) = (generator.next_u32(), generator.next_u32());
-                *to = [low(one), high(one), low(two), high(two)];
-                squares.add_both(one);
-                squares.add_both(two);
+            let (eights, rest) = now.as_chunks_mut::<8>();
+            for to in eights {
+                let (fours, _) = to.as_chunks_mut::<4>();
+                for to in fours {
+                    let (one, two) = (generator.next_u32(), generator.next_u32());
+                    *to = [low(one), high(one), low(two), high(two)];
+                    if SQUARES {
+                        squares.add_both(one);
+                        squares.add_both(two);
+                    }
+                }
             }
             for pair in rest.chunks_mut(2) {
                 self.word = generator.next_u32();
-                squares.add(self.word);
+                if SQUARES {
+                    squares.add(self.word);
+                }
                 if let [even, odd] = pair {
                     (*even, *odd) = (low(self.word), high(self.word));
-                    squares.add(self.word >> 16);
+                    if SQUARES {
+                        squares.add(self.word >> 16);
+                    }
                 } else if let [even] = pair {
                     *even = low(self.word);
                 }
@@ -146,17 +166,21 @@ impl Sequence {
         }
     }
 
-    /// Passes over the next `len` elements, which take a whole draw each.
-    pub(crate) fn pass_over_normals(&mut self, len: usize) {
-        let mut left = len;
-        while left > 0 {
-            let run = self.run(left);
-            for _ in 0..run {
-                self.generator.next_u32();
+    /// Passes over the next `len` elements, `share` of which share a draw: at most one block's draws are made.
+    pub(crate) fn pass_over(&mut self, len: usize, share: usize) {
+        let draws = |element: usize| (element % BLOCK).div_ceil(share.max(1));
+        let end = self.element + len;
+        let mut made = draws(self.element);
+        if made == 0 || end / BLOCK != self.element / BLOCK {
+            made = 0;
+            if !end.is_multiple_of(BLOCK) {
+                self.generator = self.key.generator(end / BLOCK);
             }
-            self.element += run;
-            left -= run;
         }
+        for _ in made..draws(end) {
+            self.word = self.generator.next_u32();
+        }
+        self.element = end;
     }
 
     /// How many of `left` elements the present block still has, at least 1; a block that begins is seeded.
@@ -189,7 +213,14 @@ mod tests {
                 let part = &expected[at..at + len];
                 let mut to = vec![0.0; len];
                 let passed = sequence.clone().squares(len);
-                let squares = sequence.halves(&mut to);
+                let squares = sequence.clone().halves_and_squares(&mut to);
+                let mut over = sequence.clone();
+                over.pass_over(len, 2);
+                sequence.halves(&mut to);
+                let mut next = [[0.0; 9]; 2];
+                over.halves(&mut next[0]);
+                sequence.clone().halves(&mut next[1]);
+                assert!(next[0].map(f32::to_bits) == next[1].map(f32::to_bits), "{lens:?} {at}");
                 let got: Vec<i32> = to.iter().map(|h| odd_shifted(*h) >> 15).collect();
                 assert!(got == part, "{lens:?} {at}");
                 assert_eq!(squares, part.iter().map(|n| (*n as i64 * *n as i64) as u64).sum::<u64>());
@@ -207,7 +238,13 @@ mod tests {
         let mut sequence = Sequence::new(key);
         let mut got = vec![0.0; 400];
         for part in got.chunks_mut(37) {
+            let mut over = sequence.clone();
             sequence.normals(part);
+            over.pass_over(part.len(), 1);
+            let mut next = [[0.0; 3]; 2];
+            over.normals(&mut next[0]);
+            sequence.clone().normals(&mut next[1]);
+            assert!(next[0] == next[1]);
         }
         assert!(got == expected);
     }

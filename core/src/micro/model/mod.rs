@@ -14,7 +14,7 @@
 //! let plan = model.plan::<16>(8, Purpose::Training)?;
 //! let config = Config::new(Method::SmoothOut(SmoothOut::adaptive()), 0.01);
 //! let mut arena = [0.0; 4096];
-//! let mut session = Session::new(&plan, &model, config, &mut arena)?;
+//! let mut session = Session::<16>::new(&plan, &model, config, &mut arena)?;
 //! # Ok(()) }
 //! ```
 //!

@@ -78,10 +78,10 @@ fn sessions(plan: &Plan<3>, arena: &mut [f32]) -> Result<(), SessionError> {
         let config = Config { strength: STRENGTH, ..Config::new(method, 0.01) };
         let needed = Session::required(plan, &config)?;
         let short = arena.get_mut(..needed - 1).unwrap_or_default();
-        if let Err(SessionError::Arena { needed, given }) = Session::new(plan, &model, config, short) {
+        if let Err(SessionError::Arena { needed, given }) = Session::<2>::new(plan, &model, config, short) {
             say!(name, ": an arena of ", given, " values is refused, ", needed, " are needed");
         }
-        let mut session = Session::new(plan, &model, config, arena)?;
+        let mut session = Session::<2>::new(plan, &model, config, arena)?;
         say!(name, ": too few images: ", error(session.step(W1.images, &LABELS[..7])));
         say!(name, ": a label that is no class: ", error(session.step(W1.images, &[0, 1, 2, 3, 4, 5, 6, 10])));
         say!(name, ": a pixel that is not a number: ", error(session.step(&bad, &LABELS)));
@@ -111,7 +111,7 @@ fn error<T>(result: Result<T, SessionError>) -> &'static str {
 fn power(plan: &Plan<3>, arena: &mut [f32]) -> Result<(), &'static str> {
     let model = Slices { parameters: W1.parameters, statistics: W1.statistics };
     let config = Config::new(Method::SmoothOut(SmoothOut::constant()), 0.01);
-    let mut session = Session::new(plan, &model, config, arena).map_err(|_| "the session is refused")?;
+    let mut session = Session::<2>::new(plan, &model, config, arena).map_err(|_| "the session is refused")?;
     let mut states = [([0.0f32; 2410], Counters::default()); 2];
     for (state, counters) in &mut states {
         session.step(W1.images, &LABELS).map_err(|_| "a step failed")?;

@@ -18,6 +18,9 @@ smoothout_qemu::panics_do_not_link!();
 const LAYERS: usize = 10;
 const CLASSIFIER: [usize; 1] = [9];
 
+/// Two convolutions, two batch norms with what follows them, and the classifier.
+const STAGES: usize = 5;
+
 #[entry]
 fn main() -> ! {
     // All memory that training needs. `Session::required` tells how much, and a session refuses less.
@@ -34,7 +37,7 @@ fn fine_tune(arena: &mut [f32]) -> Result<(), &'static str> {
     let method = Method::SmoothOut(SmoothOut::adaptive());
     let config = Config { trained, strength: 0.1, ..Config::new(method, 0.01) };
     let mut session =
-        Session::new(&plan, &model, config, arena).map_err(|_| "the arena is too small")?;
+        Session::<STAGES>::new(&plan, &model, config, arena).map_err(|_| "the arena is too small")?;
 
     // The sensor is mounted sideways: pictures come turned by a quarter.
     let mut found = [0, 0];

@@ -38,20 +38,20 @@ fn run() -> Result<(), &'static str> {
 
 fn trainings(arena: &mut [f32]) -> Result<(), SessionError> {
     let many = if SLOW { FEW } else { 50 };
-    training(&W1, "W1/1", 1, 50, arena)?;
+    training::<_, 2>(&W1, "W1/1", 1, 50, arena)?;
     if SMALL {
         return Ok(());
     }
-    training(&W1, "W1/8", 8, 50, arena)?;
-    training(&W3, "W3/1", 1, 50, arena)?;
-    training(&W2, "W2/1", 1, many, arena)?;
-    training(&W2, "W2/8", 8, many, arena)?;
-    training(&W3, "W3/8", 8, many, arena)?;
-    training(&W3B, "W3b/8", 8, many, arena)?;
-    training(&W4, "W4/1", 1, many, arena)
+    training::<_, 2>(&W1, "W1/8", 8, 50, arena)?;
+    training::<_, 3>(&W3, "W3/1", 1, 50, arena)?;
+    training::<_, 2>(&W2, "W2/1", 1, many, arena)?;
+    training::<_, 2>(&W2, "W2/8", 8, many, arena)?;
+    training::<_, 3>(&W3, "W3/8", 8, many, arena)?;
+    training::<_, 5>(&W3B, "W3b/8", 8, many, arena)?;
+    training::<_, 4>(&W4, "W4/1", 1, many, arena)
 }
 
-fn training<const N: usize>(
+fn training<const N: usize, const S: usize>(
     workload: &'static Workload<N>,
     name: &str,
     batch: usize,
@@ -66,7 +66,7 @@ fn training<const N: usize>(
     let momentum = Optimizer::sgd(MOMENTUM);
     for (label, method) in methods {
         let config = Config { optimizer: momentum, ..Config::new(method, 0.01) };
-        begin(workload, batch, config, arena, |session| {
+        begin::<N, S>(workload, batch, config, arena, |session| {
             let (mut losses, mut count) = (Fnv::default(), 0);
             for step in 0..steps {
                 let (images, labels) = images(workload, batch, step);
@@ -85,7 +85,7 @@ fn training<const N: usize>(
     // Memory beyond the weights, of plain SGD.
     let config = Config::new(methods[2].1, 0.01);
     let (building, outcome) = stack(|| {
-        begin(workload, batch, config, arena, |session| {
+        begin::<N, S>(workload, batch, config, arena, |session| {
             let (images, labels) = images(workload, batch, 0);
             let (stepping, outcome) = stack(|| session.step(images, labels));
             cost(&[name, "/stack"], stepping);
@@ -120,12 +120,12 @@ fn plan<const N: usize>(workload: &Workload<N>, batch: usize) -> Result<Plan<N>,
 }
 
 /// Hands a new session to `work`.
-fn begin<const N: usize>(
+fn begin<const N: usize, const S: usize>(
     workload: &'static Workload<N>,
     batch: usize,
     config: Config<'static>,
     arena: &mut [f32],
-    work: impl FnOnce(&mut Session<'_, '_, N>) -> Result<(), SessionError>,
+    work: impl FnOnce(&mut Session<'_, '_, S>) -> Result<(), SessionError>,
 ) -> Result<(), SessionError> {
     let model = Slices { parameters: workload.parameters, statistics: workload.statistics };
     let mut session = Session::new(&plan(workload, batch)?, &model, config, arena)?;

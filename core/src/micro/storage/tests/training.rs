@@ -28,7 +28,7 @@ fn a_training_goes_on_where_it_was_saved() {
     let model = Slices { parameters: &parameters, statistics: &statistics };
     let needed = Session::required(&plan, &config).unwrap();
     let mut arena = vec![0.0; needed];
-    let mut session = Session::new(&plan, &model, config, &mut arena).unwrap();
+    let mut session = Session::<8>::new(&plan, &model, config, &mut arena).unwrap();
     let mut states = vec![];
     for _ in 0..8 {
         session.step(&images, &[0, 1, 2, 0]).unwrap();
@@ -43,7 +43,7 @@ fn a_training_goes_on_where_it_was_saved() {
         lives += 1;
         let mut storage = Storage::open(flash.restart(), 0..bytes, 7).unwrap();
         let mut arena = vec![f32::NAN; needed];
-        let mut session = Session::new(&plan, &model, config, &mut arena).unwrap();
+        let mut session = Session::<8>::new(&plan, &model, config, &mut arena).unwrap();
         if let Some(counters) = storage.load(&mut [session.state_mut()]).unwrap() {
             session.set_counters(counters);
         }

@@ -1,0 +1,275 @@
+//! A step, whole or in pieces.
+
+use super::layout::BLOCK;
+use super::loss::cross_entropy;
+use super::pass::Parts;
+use super::session::{OVERLAP, copy};
+use super::stage::Stage;
+use super::update::{Receive, Rule};
+use super::work::{Phase, Work};
+use super::{Outcome, Session, SessionError};
+use crate::ghost::GhostBatches;
+use crate::network::Layer;
+use crate::noise::norm;
+use crate::optimizer::clip_factor;
+
+impl<const N: usize> Session<'_, '_, N> {
+    /// Trains on one batch, images (n, C, H, W): perturb, forward, backward, update. Where the session keeps gradients,
+    /// more images than the plan's batch are cut into ghost batches.
+    ///
+    /// # Errors
+    /// Images or labels that do not fit, or a loss or gradient that is not finite; weights and statistics are those from
+    /// before.
+    pub fn step(&mut self, images: &[f32], labels: &[u32]) -> Result<Outcome, SessionError> {
+        self.begin(images, labels)?;
+        self.finish(images, labels)
+    }
+
+    /// Adds a batch's gradient to those that wait for [`update`](Self::update).
+    ///
+    /// # Errors
+    /// The session keeps no gradient, and those of [`step`](Self::step).
+    pub fn accumulate(&mut self, images: &[f32], labels: &[u32]) -> Result<Outcome, SessionError> {
+        if !self.config.accumulate {
+            return Err(SessionError::Unsupported { what: "accumulation unless it is configured" });
+        }
+        self.begin(images, labels)?;
+        self.work.update = false;
+        self.finish(images, labels)
+    }
+
+    /// Updates the weights by the mean of the gradients that wait.
+    ///
+    /// # Errors
+    /// No gradient waits, or its norm is not finite.
+    pub fn update(&mut self) -> Result<(), SessionError> {
+        if self.work.phase != Phase::Idle || self.waiting == 0 {
+            return Err(SessionError::Order { first: "a gradient has to be accumulated" });
+        }
+        self.begin_update()?;
+        while self.work.phase != Phase::Idle {
+            self.update_part(usize::MAX)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a step that [`advance`](Self::advance) takes in pieces.
+    ///
+    /// # Errors
+    /// Images or labels that do not fit, a step that was begun and not finished, or noise that cannot be.
+    pub fn begin(&mut self, images: &[f32], labels: &[u32]) -> Result<(), SessionError> {
+        self.idle()?;
+        if !self.training {
+            return Err(SessionError::Inference);
+        }
+        let most = if self.config.keeps_gradient() { usize::MAX } else { self.batch };
+        self.fits(images, labels, most)?;
+        let ghosts = GhostBatches::new(labels.len(), labels.len().div_ceil(self.batch.max(1)));
+        self.work = Work::new(&self.config, ghosts, self.counters.batches)?;
+        let parts = Parts::new(self.arena, &self.layout).ok_or(OVERLAP)?;
+        copy(parts.statistics, parts.backup);
+        if self.waiting == 0 {
+            parts.state.gradient.fill(0.0);
+        }
+        self.work.start_pass(&self.config).map_err(SessionError::Method)
+    }
+
+    /// Does one piece of the step, with the same images and labels as [`begin`](Self::begin); `None` while it goes on.
+    ///
+    /// A piece is one filter or channel of one stage over the images of a ghost batch, forward or backward, the loss, or
+    /// the update of 128 weights of a stored gradient.
+    ///
+    /// # Errors
+    /// No step was begun, or what [`step`](Self::step) reports; the step has ended then.
+    pub fn advance(&mut self, images: &[f32], labels: &[u32]) -> Result<Option<Outcome>, SessionError> {
+        self.piece(images, labels, 1)
+    }
+
+    /// Logits (n, classes) of the present pass: there between its forward pass and its loss, for whoever calls
+    /// [`advance`](Self::advance).
+    pub fn pass_logits(&self) -> Option<&[f32]> {
+        let last = self.stages.last().filter(|_| self.work.phase == Phase::Loss)?;
+        let start = self.arena.len().checked_sub(self.layout.values)? + last.output;
+        self.arena.get(start..)?.get(..self.work.pass.images * self.classes)
+    }
+
+    /// Drops the step that was begun and the gradients that wait; does nothing when there are none. Noise is nowhere in
+    /// the weights, so they are clean at every moment; what a session without stored gradient has already updated, from
+    /// the last layer on, stays updated.
+    pub fn abort(&mut self) {
+        if self.work.phase != Phase::Idle
+            && let Some(parts) = Parts::new(self.arena, &self.layout)
+        {
+            copy(parts.backup, parts.statistics);
+        }
+        self.work.phase = Phase::Idle;
+        self.waiting = 0;
+    }
+
+    fn finish(&mut self, images: &[f32], labels: &[u32]) -> Result<Outcome, SessionError> {
+        loop {
+            if let Some(outcome) = self.piece(images, labels, usize::MAX)? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Does at most `most` rows of the present stage.
+    fn piece(
+        &mut self,
+        images: &[f32],
+        labels: &[u32],
+        most: usize,
+    ) -> Result<Option<Outcome>, SessionError> {
+        let result = match self.work.phase {
+            Phase::Idle => Err(SessionError::Order { first: "a step has to begin" }),
+            Phase::Forward | Phase::Backward => self.rows(images, most).ok_or(OVERLAP),
+            Phase::Loss => self.loss(labels),
+            Phase::Update => self.update_part(most),
+        };
+        if let Err(error) = result {
+            self.abort();
+            return Err(error);
+        }
+        Ok((self.work.phase == Phase::Idle).then_some(self.work.outcome))
+    }
+
+    /// Runs rows of the present stage, forward or backward.
+    fn rows(&mut self, images: &[f32], most: usize) -> Option<()> {
+        let mut parts = Parts::new(self.arena, &self.layout)?;
+        let work = &mut self.work;
+        let stage = self.stages.get(work.stage)?;
+        let end = stage.shape.channels.min(work.row.saturating_add(most));
+        let rows = work.row..end;
+        let ghost = work.ghosts.range(work.ghost());
+        let images = images.get(ghost.start * self.image_len..ghost.end * self.image_len)?;
+        let forward = work.phase == Phase::Forward;
+        if forward {
+            work.pass.forward(stage, rows, &mut parts, images, &mut work.at)?;
+        } else if stage.live {
+            let receive = &work.receive;
+            work.pass.backward(stage, rows, &mut parts, images, &mut work.at, receive)?;
+        }
+        work.row = end;
+        if end < stage.shape.channels && (forward || stage.live) {
+            return Some(());
+        }
+        work.row = 0;
+        if forward {
+            work.stage += 1;
+            if work.stage == self.stages.len() {
+                work.phase = Phase::Loss;
+            }
+        } else if let Some(before) = work.stage.checked_sub(1) {
+            work.stage = before;
+        } else {
+            self.end_pass();
+        }
+        Some(())
+    }
+
+    /// The loss of a pass; running statistics follow it.
+    fn loss(&mut self, labels: &[u32]) -> Result<(), SessionError> {
+        let mut parts = Parts::new(self.arena, &self.layout).ok_or(OVERLAP)?;
+        let work = &mut self.work;
+        let ghost = work.ghosts.range(work.ghost());
+        let labels = labels.get(ghost).ok_or(SessionError::Order { first: "the same labels" })?;
+        let last = self.stages.last().ok_or(OVERLAP)?;
+        let len = labels.len() * self.classes;
+        let gradient = if last.live { last.gradient..last.gradient + len } else { 0..0 };
+        let [logits, gradient] = parts
+            .values
+            .get_disjoint_mut([last.output..last.output + len, gradient])
+            .map_err(|_| OVERLAP)?;
+        let loss =
+            cross_entropy(self.classes, logits, labels, gradient).map_err(SessionError::Label)?;
+        if !loss.mean.is_finite() {
+            return Err(SessionError::Loss { value: loss.mean });
+        }
+        for stage in self.stages.iter().filter(|stage| stage.uses_batch()) {
+            follow(stage, labels.len(), &mut parts).ok_or(OVERLAP)?;
+        }
+        work.add(&loss, labels.len());
+        if self.config.keeps_gradient() {
+            work.receive = Receive::Add(work.share());
+        } else {
+            work.receive = Receive::Update(Rule::new(self.config.update(self.counters.updates + 1, 1.0)));
+        }
+        work.phase = Phase::Backward;
+        work.stage = self.stages.len().saturating_sub(1);
+        Ok(())
+    }
+
+    /// After the backward pass: the next one, or the update.
+    fn end_pass(&mut self) {
+        self.work.number += 1;
+        if self.work.number < self.work.passes {
+            // The noise was valid for the first pass.
+            let _ = self.work.start_pass(&self.config);
+            return;
+        }
+        self.counters.batches += 1;
+        self.work.phase = Phase::Idle;
+        if !self.config.keeps_gradient() {
+            self.counters.updates += 1;
+            return;
+        }
+        self.waiting += 1;
+        if self.work.update {
+            self.work.phase = Phase::Update;
+            self.work.row = usize::MAX;
+        }
+    }
+
+    /// Norm, clipping and rule of the update.
+    fn begin_update(&mut self) -> Result<(), SessionError> {
+        let parts = Parts::new(self.arena, &self.layout).ok_or(OVERLAP)?;
+        let mut scale = 1.0 / self.waiting.max(1) as f32;
+        if let Some(limit) = self.config.clip {
+            let value = norm(parts.state.gradient) * scale;
+            if !value.is_finite() {
+                self.abort();
+                return Err(SessionError::Gradient { norm: value });
+            }
+            scale *= clip_factor(value, limit);
+        }
+        let update = self.config.update(self.counters.updates + 1, scale);
+        self.work.receive = Receive::Update(Rule::new(update));
+        self.work.phase = Phase::Update;
+        self.work.row = 0;
+        Ok(())
+    }
+
+    /// Updates the next weights by the stored gradient.
+    fn update_part(&mut self, most: usize) -> Result<(), SessionError> {
+        if self.work.row == usize::MAX {
+            return self.begin_update();
+        }
+        let parts = Parts::new(self.arena, &self.layout).ok_or(OVERLAP)?;
+        let start = self.work.row;
+        let end = start.saturating_add(most.saturating_mul(BLOCK)).min(self.layout.trained);
+        if let Receive::Update(rule) = &self.work.receive {
+            let state = parts.state;
+            let gradient = state.gradient.get(start..end).ok_or(OVERLAP)?;
+            rule.update(state.weights, state.first, state.second, start..end, gradient.iter().copied())
+                .ok_or(OVERLAP)?;
+        }
+        self.work.row = end;
+        if end == self.layout.trained {
+            self.counters.updates += 1;
+            self.waiting = 0;
+            self.work.phase = Phase::Idle;
+        }
+        Ok(())
+    }
+}
+
+/// Moves a batch norm's running statistics towards the batch's.
+fn follow(stage: &Stage<'_>, images: usize, parts: &mut Parts<'_>) -> Option<()> {
+    let Layer::BatchNorm(norm) = &stage.layer else { return Some(()) };
+    let len = 2 * stage.head_shape.channels;
+    let batch = parts.norms.get(2 * stage.statistics..)?.get(..len)?;
+    let running = parts.statistics.get_mut(stage.statistics..)?.get_mut(..len)?;
+    norm.update_running(images * stage.head_shape.pixels(), batch, running);
+    Some(())
+}
