@@ -4,7 +4,7 @@
 //! Without a floating-point unit the larger ones take 4 steps, so that they take no minutes in QEMU.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-use smoothout::micro::{Config, Session, SessionError, Slices};
+use smoothout::micro::{Config, Layers, Session, SessionError, Slices, Trained};
 use smoothout::optimizer::Optimizer;
 use smoothout::plan::{Plan, Purpose};
 use smoothout::step::{Method, SmoothOut};
@@ -19,10 +19,7 @@ smoothout_qemu::panics_do_not_link!();
 image!(run);
 
 /// Values of the largest session that is begun here.
-const ARENA: usize = if SMALL { 2570 } else { 106_000 };
-
-/// Momentum where there is memory for it.
-const MOMENTUM: f32 = if SMALL { 0.0 } else { 0.9 };
+const ARENA: usize = if SMALL { 1000 } else { 106_000 };
 
 /// Steps after which a first line is printed.
 const FEW: usize = 4;
@@ -38,23 +35,27 @@ fn run() -> Result<(), &'static str> {
 
 fn trainings(arena: &mut [f32]) -> Result<(), SessionError> {
     let many = if SLOW { FEW } else { 50 };
-    training::<_, 2>(&W1, "W1/1", 1, 50, arena)?;
+    let all = Trained::all();
+    training::<_, 2>(&W1, "W1-last-layer/1", 1, Trained { layers: Layers::From(2), ..all }, 50, arena)?;
     if SMALL {
         return Ok(());
     }
-    training::<_, 2>(&W1, "W1/8", 8, 50, arena)?;
-    training::<_, 3>(&W3, "W3/1", 1, 50, arena)?;
-    training::<_, 2>(&W2, "W2/1", 1, many, arena)?;
-    training::<_, 2>(&W2, "W2/8", 8, many, arena)?;
-    training::<_, 3>(&W3, "W3/8", 8, many, arena)?;
-    training::<_, 5>(&W3B, "W3b/8", 8, many, arena)?;
-    training::<_, 4>(&W4, "W4/1", 1, many, arena)
+    training::<_, 2>(&W1, "W1/1", 1, all, 50, arena)?;
+    training::<_, 2>(&W1, "W1/8", 8, all, 50, arena)?;
+    training::<_, 2>(&W2, "W2/1", 1, all, many, arena)?;
+    training::<_, 2>(&W2, "W2/8", 8, all, many, arena)?;
+    training::<_, 3>(&W3, "W3/1", 1, all, 50, arena)?;
+    training::<_, 3>(&W3, "W3/8", 8, all, many, arena)?;
+    training::<_, 5>(&W3B, "W3b/8", 8, all, many, arena)?;
+    training::<_, 4>(&W4, "W4/1", 1, all, many, arena)
 }
 
+/// One workload of `N` layers in sessions of `S` stages.
 fn training<const N: usize, const S: usize>(
     workload: &'static Workload<N>,
     name: &str,
     batch: usize,
+    trained: Trained<'static>,
     steps: usize,
     arena: &mut [f32],
 ) -> Result<(), SessionError> {
@@ -63,9 +64,9 @@ fn training<const N: usize, const S: usize>(
         ("SmoothOut", Method::SmoothOut(SmoothOut::constant())),
         ("AdaSmoothOut", Method::SmoothOut(SmoothOut::adaptive())),
     ];
-    let momentum = Optimizer::sgd(MOMENTUM);
+    let optimizer = Optimizer::sgd(0.9);
     for (label, method) in methods {
-        let config = Config { optimizer: momentum, ..Config::new(method, 0.01) };
+        let config = Config { optimizer, trained, ..Config::new(method, 0.01) };
         begin::<N, S>(workload, batch, config, arena, |session| {
             let (mut losses, mut count) = (Fnv::default(), 0);
             for step in 0..steps {
@@ -83,20 +84,22 @@ fn training<const N: usize, const S: usize>(
         })?;
     }
     // Memory beyond the weights, of plain SGD.
-    let config = Config::new(methods[2].1, 0.01);
+    let config = Config { trained, ..Config::new(methods[2].1, 0.01) };
+    let mut weights = 0;
     let (building, outcome) = stack(|| {
         begin::<N, S>(workload, batch, config, arena, |session| {
             let (images, labels) = images(workload, batch, 0);
             let (stepping, outcome) = stack(|| session.step(images, labels));
             cost(&[name, "/stack"], stepping);
             cost(&[name, "/session"], size_of_val(session));
+            weights = session.state().len();
             outcome.map(|_| ())
         })
     });
     outcome?;
     cost(&[name, "/set-up"], building);
     let plan = plan(workload, batch)?;
-    let values = Session::required(&plan, &config)? - plan.parameters() - plan.statistics();
+    let values = Session::required(&plan, &config)?.saturating_sub(weights);
     cost(&[name, "/arena"], 4 * values);
     Ok(())
 }
