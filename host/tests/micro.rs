@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used)]
 
 use smoothout::micro::{Config, Layers, Model, ModelFile, Session, Slices, Trained, Weights};
+use smoothout::networks::{DIGITS_LAYERS, digits};
 use smoothout::noise::Address;
 use smoothout::optimizer::{Optimizer, Update};
 use smoothout::plan::{Plan, Purpose};
 use smoothout::step::{Method, SmoothOut, Stepper};
 use smoothout_host::device::{Batch, Device, Keeps, Part, Step};
 use smoothout_host::export::{Export, Loaded};
-use smoothout_host::net::{LAYERS, Net, NetName, NetPlan, NormInit, initial_parameters, initial_statistics};
+use smoothout_host::net::{Net, NetName, NetPlan, NormInit, initial_parameters, initial_statistics};
 use smoothout_host::options::DeviceName;
 use smoothout_host::train::device_of;
 
@@ -56,6 +57,7 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 #[test]
 fn the_device_is_a_session() {
     let task = task(NetName::Digits);
+    let plan = Plan::new(&digits::<DIGITS_LAYERS>().unwrap(), BATCH, Purpose::Training).unwrap();
     let adaptive = Method::SmoothOut(SmoothOut::adaptive());
     let recipes = [
         (adaptive, Optimizer::sgd(0.0), None),
@@ -73,8 +75,8 @@ fn the_device_is_a_session() {
             ..Config::new(method, 0.01)
         };
         let model = Slices { parameters: &task.parameters, statistics: &task.statistics };
-        let mut arena = vec![0.0; Session::required(&task.plan, &config).unwrap()];
-        let mut session = Session::<LAYERS>::new(&task.plan, &model, config, &mut arena).unwrap();
+        let mut arena = vec![0.0; Session::required(&plan, &config).unwrap()];
+        let mut session = Session::<DIGITS_LAYERS>::new(&plan, &model, config, &mut arena).unwrap();
         let mut device = task.device(DeviceName::Micro, optimizer.moments());
         let mut stepper = Stepper::new(method, 11).unwrap();
         for step in 0..4 {
@@ -154,8 +156,8 @@ fn a_session_trains_what_the_model_leaves_free() {
     let bytes = export.bytes(true).unwrap();
     let loaded = Loaded::new(&bytes).unwrap();
     let file = ModelFile::new(&bytes).unwrap();
-    let plan: Box<NetPlan> = Box::new(file.plan(BATCH, Purpose::Training).unwrap());
-    let trained = file.trained::<LAYERS>().unwrap();
+    let plan = file.plan::<DIGITS_LAYERS>(BATCH, Purpose::Training).unwrap();
+    let trained = file.trained::<DIGITS_LAYERS>().unwrap();
     let trained = Trained { layers: Layers::Only(&trained), ..Trained::all() };
     let method = Method::SmoothOut(SmoothOut::adaptive());
     let config = Config { trained, strength: 0.05, ..Config::new(method, 1.0) };
@@ -165,8 +167,8 @@ fn a_session_trains_what_the_model_leaves_free() {
     let needed = Session::required(&plan, &config).unwrap();
     let mut arenas = [vec![0.0; needed], vec![0.0; needed]];
     let [first, second] = &mut arenas;
-    let mut flash = Session::<LAYERS>::new(&plan, &file, config, first).unwrap();
-    let mut memory = Session::<LAYERS>::new(&plan, &slices, config, second).unwrap();
+    let mut flash = Session::<DIGITS_LAYERS>::new(&plan, &file, config, first).unwrap();
+    let mut memory = Session::<DIGITS_LAYERS>::new(&plan, &slices, config, second).unwrap();
     assert_eq!(flash.infer(&task.images).unwrap(), memory.infer(&task.images).unwrap());
     let before = flash.evaluate(&task.images, &task.labels).unwrap().loss;
     for _ in 0..150 {

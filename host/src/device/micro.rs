@@ -8,6 +8,8 @@ use smoothout::network::Layer;
 use smoothout::noise::Address;
 use smoothout::optimizer::Optimizer;
 use smoothout::step::{Method, Stepper};
+use std::panic::resume_unwind;
+use std::thread;
 
 /// A network in sessions of [`smoothout::micro`]: each call begins one where the last one ended.
 ///
@@ -79,6 +81,16 @@ fn failed(error: SessionError) -> DeviceError {
     }
 }
 
+/// Runs a session where there is room for it: one of [`LAYERS`] layers is a value of megabytes, as nothing in core takes
+/// memory from an allocator.
+fn on_a_large_stack<R: Send>(work: impl FnOnce() -> Result<R, DeviceError> + Send) -> Result<R, DeviceError> {
+    let builder = thread::Builder::new().stack_size(64 << 20);
+    thread::scope(|scope| match builder.spawn_scoped(scope, work).map_err(DeviceError::step)?.join() {
+        Ok(result) => result,
+        Err(panic) => resume_unwind(panic),
+    })
+}
+
 impl Device for Micro {
     fn plan(&self) -> &NetPlan {
         &self.plan
@@ -102,26 +114,27 @@ impl Device for Micro {
         let moments = [&self.first, &self.second].map(|moment| &moment[..]);
         let moments = &moments[..config.optimizer.moments()];
         let state = [&[&self.weights[..]], moments, &[&self.statistics[..]]].concat().concat();
-        let mut session =
-            Self::session(&self.plan, &self.weights, &self.statistics, &mut self.arena, config)?;
         let counters = Counters { batches: step.first, updates: update.time.saturating_sub(1) };
-        session.restore(&state, counters).map_err(failed)?;
-        let outcome = match step.batches {
-            [batch] => {
-                let outcome = session.step(batch.images, batch.labels).map_err(failed)?;
-                Outcome { loss: outcome.loss, correct: (outcome.correct, outcome.images) }
-            }
-            _ => {
-                let outcome = step.each_batch(|batch, _| {
-                    let outcome = session.accumulate(batch.images, batch.labels).map_err(failed)?;
-                    Ok((outcome.loss, (outcome.correct, outcome.images)))
-                })?;
-                session.update().map_err(failed)?;
-                outcome
-            }
-        };
-        let state = session.state().to_vec();
-        drop(session);
+        let (outcome, state) = on_a_large_stack(|| {
+            let mut session =
+                Self::session(&self.plan, &self.weights, &self.statistics, &mut self.arena, config)?;
+            session.restore(&state, counters).map_err(failed)?;
+            let outcome = match step.batches {
+                [batch] => {
+                    let outcome = session.step(batch.images, batch.labels).map_err(failed)?;
+                    Outcome { loss: outcome.loss, correct: (outcome.correct, outcome.images) }
+                }
+                _ => {
+                    let outcome = step.each_batch(|batch, _| {
+                        let outcome = session.accumulate(batch.images, batch.labels).map_err(failed)?;
+                        Ok((outcome.loss, (outcome.correct, outcome.images)))
+                    })?;
+                    session.update().map_err(failed)?;
+                    outcome
+                }
+            };
+            Ok((outcome, session.state().to_vec()))
+        })?;
         self.take(&state, config.optimizer.moments());
         Ok(outcome)
     }
@@ -137,9 +150,11 @@ impl Device for Micro {
     fn evaluate(&mut self, batch: Batch<'_>, draw: Option<&Draw>) -> Result<Evaluation, DeviceError> {
         batch.check(&self.plan)?;
         let config = Config::new(Method::Sgd, 0.0);
-        let mut session =
-            Self::session(&self.plan, &self.weights, &self.statistics, &mut self.arena, config)?;
-        let outcome = session.evaluate_at(batch.images, batch.labels, draw.copied()).map_err(failed)?;
+        let outcome = on_a_large_stack(|| {
+            let mut session =
+                Self::session(&self.plan, &self.weights, &self.statistics, &mut self.arena, config)?;
+            session.evaluate_at(batch.images, batch.labels, draw.copied()).map_err(failed)
+        })?;
         Ok(Evaluation { loss: f64::from(outcome.loss) * batch.labels.len() as f64, correct: outcome.correct })
     }
 
@@ -153,26 +168,24 @@ impl Device for Micro {
         let Address { seed, step, .. } = training.unwrap_or(Address { seed: 0, step: 0, draw: 0 });
         let config = Config { seed, optimizer: Optimizer::sgd(0.5), ..Config::new(Method::Sgd, 0.0) };
         let parameters = self.weights.len();
-        let mut session =
-            Self::session(&self.plan, &self.weights, &self.statistics, &mut self.arena, config)?;
-        let state = session.state().to_vec();
-        session.restore(&state, Counters { batches: step, updates: 0 }).map_err(failed)?;
-        session.begin(batch.images, batch.labels).map_err(failed)?;
-        let mut logits = Vec::new();
-        let outcome = loop {
-            let outcome = session.advance(batch.images, batch.labels).map_err(failed)?;
-            if let Some(of_pass) = session.pass_logits() {
-                logits = of_pass.to_vec();
+        let (loss, logits, state) = on_a_large_stack(|| {
+            let mut session =
+                Self::session(&self.plan, &self.weights, &self.statistics, &mut self.arena, config)?;
+            session.set_counters(Counters { batches: step, updates: 0 });
+            session.begin(batch.images, batch.labels).map_err(failed)?;
+            let mut logits = Vec::new();
+            loop {
+                let outcome = session.advance(batch.images, batch.labels).map_err(failed)?;
+                if let Some(of_pass) = session.pass_logits() {
+                    logits = of_pass.to_vec();
+                }
+                if let Some(outcome) = outcome {
+                    return Ok((outcome.loss, logits, session.state().to_vec()));
+                }
             }
-            if let Some(outcome) = outcome {
-                break outcome;
-            }
-        };
-        let gradient = session.state()[parameters..2 * parameters].to_vec();
-        let statistics = session.state()[2 * parameters..].to_vec();
-        drop(session);
-        self.statistics = statistics;
-        Ok(Gradient { loss: outcome.loss, logits, gradient })
+        })?;
+        self.statistics = state[2 * parameters..].to_vec();
+        Ok(Gradient { loss, logits, gradient: state[parameters..2 * parameters].to_vec() })
     }
 
     fn read(&self, part: Part) -> Vec<f32> {
