@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod data;
 pub mod device;
 pub mod export;
+pub mod measure;
 pub mod net;
 pub mod options;
 pub mod plot;

@@ -6,9 +6,17 @@ mod demo;
 mod evaluate;
 mod export;
 mod gradient;
+mod hessian;
 mod info;
+mod interpolate;
+mod landscape;
+mod measuring;
 mod network;
 mod noise;
+mod robustness;
+mod sensitivity;
+mod sharpness;
+mod strength;
 mod train;
 
 use crate::checkpoint::CheckpointError;
@@ -59,6 +67,20 @@ enum Command {
     Export(export::ExportCommand),
     /// Time training steps; one JSON line a method
     Bench(bench::Bench),
+    /// Measure how sharp the minimum of a network is
+    Sharpness(sharpness::SharpnessCommand),
+    /// Measure loss and accuracy under noise of growing strength
+    Sensitivity(sensitivity::SensitivityCommand),
+    /// Choose the strength of the noise from data
+    Strength(strength::StrengthCommand),
+    /// Measure loss and accuracy on the line through two networks
+    Interpolate(interpolate::InterpolateCommand),
+    /// Measure the loss along random directions around a network
+    Landscape(landscape::LandscapeCommand),
+    /// Measure the largest eigenvalues and the trace of the Hessian
+    Hessian(hessian::HessianCommand),
+    /// Measure accuracy with quantised and with noisy weights
+    Robustness(robustness::RobustnessCommand),
     /// Write the noise of one draw for given weights
     Noise(noise::NoiseCommand),
     /// Write loss, logits and gradient of a batch, for comparison with other programs
@@ -91,6 +113,9 @@ pub enum CommandError {
     /// What was asked for cannot be.
     #[error("{0}")]
     Request(String),
+    /// Ctrl-C: what was found until then is written and labelled.
+    #[error("interrupted; what was found until then is written")]
+    Interrupted,
     /// What was asked for was done, and the answer is no.
     #[error("{0}")]
     Failed(String),
@@ -109,6 +134,13 @@ impl Program {
             Command::Bench(command) => command.run(),
             Command::Noise(command) => command.run(),
             Command::Gradient(command) => command.run(),
+            Command::Sharpness(command) => command.run(&mut progress),
+            Command::Sensitivity(command) => command.run(&mut progress),
+            Command::Strength(command) => command.run(&mut progress),
+            Command::Interpolate(command) => command.run(&mut progress),
+            Command::Landscape(command) => command.run(&mut progress),
+            Command::Hessian(command) => command.run(&mut progress),
+            Command::Robustness(command) => command.run(&mut progress),
         };
         progress.finish();
         let Err(error) = result else { return ExitCode::SUCCESS };
@@ -119,6 +151,7 @@ impl Program {
         match error {
             CommandError::Train(error) => ExitCode::from(error.exit_code()),
             CommandError::Request(_) => ExitCode::from(2),
+            CommandError::Interrupted => ExitCode::from(130),
             _ => ExitCode::FAILURE,
         }
     }

@@ -35,12 +35,14 @@ pub struct Train {
     options: Options,
 }
 
-static STOP: AtomicBool = AtomicBool::new(false);
+/// Whether Ctrl-C was pressed.
+pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 
 /// What a shell expects of a program that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
-fn interrupt() {
+/// What Ctrl-C does: once asks for an end, twice makes one.
+pub(super) fn interrupt() {
     if STOP.swap(true, Ordering::Relaxed) {
         std::process::exit(INTERRUPTED);
     }

@@ -13,6 +13,7 @@ pub(crate) enum Purpose {
     Order = 1,
     Augmentation = 2,
     Validation = 3,
+    Sample = 4,
 }
 
 fn hash(x: u64) -> u64 {

@@ -83,6 +83,16 @@ impl Split {
         self.indices.is_empty()
     }
 
+    /// This many images of it, or all if there are no more: a uniform choice by seed, in the split's own order.
+    #[must_use]
+    pub fn sample(&self, images: usize, seed: u64) -> Self {
+        let mut positions = permutation(&mut generator(seed, Purpose::Sample, 0, 0), self.len() as u32);
+        positions.truncate(images);
+        positions.sort_unstable();
+        let indices = positions.iter().map(|p| self.indices[*p as usize]).collect();
+        Self { source: self.source.clone(), indices }
+    }
+
     /// Channels, rows, columns of every image.
     #[must_use]
     pub fn shape(&self) -> [usize; 3] {

@@ -1,6 +1,9 @@
 //! What is done to a drawn scene: a legend, uniform tick labels, and dashes that PNG shows as SVG does.
 
 use super::style::{MARKER, STROKE, colour, dash, marker};
+use super::{Picture, PlotError};
+use kuva::backend::raster::RasterBackend;
+use kuva::backend::svg::SvgBackend;
 use kuva::plot::scatter::MarkerShape;
 use kuva::render::render::{PathData, Primitive, Scene, TextAnchor};
 
@@ -11,6 +14,17 @@ const TEXT: u32 = 15;
 const ROW: f64 = 26.0;
 const SAMPLE: f64 = 52.0;
 const GAP: f64 = 10.0;
+
+/// Pixels of the PNG for one of the SVG, each way.
+const PNG_SCALE: f32 = 2.0;
+
+/// The scene in both formats.
+pub(super) fn picture(mut scene: Scene) -> Result<Picture, PlotError> {
+    let svg = SvgBackend.render_scene(&scene);
+    split_dashes(&mut scene);
+    let png = RasterBackend::new().with_scale(PNG_SCALE).render_scene(&scene).map_err(PlotError::Png)?;
+    Ok(Picture { svg, png })
+}
 
 /// Takes the clipping to the axes away: all points lie within them, a marker on an axis shows whole, and the numbers
 /// that clipped regions bear would differ between two drawings of the same data.
@@ -118,7 +132,7 @@ pub(super) fn tidy_tick_labels(scene: &mut Scene) {
 
 /// Replaces dashed lines by their dashes: the PNG renderer begins its pattern anew at every point and rounds the ends
 /// of dashes into the gaps.
-pub(super) fn split_dashes(scene: &mut Scene) {
+fn split_dashes(scene: &mut Scene) {
     let mut elements = Vec::with_capacity(scene.elements.len());
     for element in scene.elements.drain(..) {
         match element {

@@ -1,4 +1,4 @@
-//! Line charts as SVG and PNG.
+//! Line charts and surfaces as SVG and PNG.
 //!
 //! Drawn by the crate `kuva`, which needs no library of the system and brings its own font for PNG text. Series differ
 //! in colour (the palette of Okabe and Ito, made for colour-blind readers), in dash and in marker.
@@ -7,20 +7,20 @@ mod charts;
 mod finish;
 mod panel;
 mod style;
+mod surface;
 #[cfg(test)]
 mod tests;
 
 pub use charts::{MethodResult, learning_curves, method_comparison};
+pub use surface::{Surface, contours};
 
-use kuva::backend::raster::RasterBackend;
-use kuva::backend::svg::SvgBackend;
 use kuva::render::figure::Figure;
+use kuva::render::layout::Layout;
+use kuva::render::plots::Plot;
+use kuva::render::render::Scene;
 
 /// The size of one panel in pixels of the SVG.
 const PANEL: (f64, f64) = (600.0, 450.0);
-
-/// Pixels of the PNG for one of the SVG, each way.
-const PNG_SCALE: f32 = 2.0;
 
 /// A picture in both formats.
 #[derive(Debug, Clone)]
@@ -114,24 +114,23 @@ pub fn lines(panels: &[Panel]) -> Result<Picture, PlotError> {
         .map(panel::draw)
         .collect::<Result<Vec<_>, _>>()?;
     let (plots, layouts) = drawn.into_iter().unzip();
-    let mut scene = Figure::new(1, panels.len())
-        .with_cell_size(PANEL.0, PANEL.1)
-        .with_padding(8.0)
-        .with_spacing(16.0)
-        .with_plots(plots)
-        .with_layouts(layouts)
-        .render();
+    let mut scene = render(panels.len(), plots, layouts);
     finish::unclip(&mut scene);
     finish::tidy_tick_labels(&mut scene);
     let labels: Vec<&str> = longest.series.iter().map(|s| s.label.as_str()).collect();
     if labels.len() > 1 {
         finish::add_legend(&mut scene, &labels);
     }
-    let svg = SvgBackend.render_scene(&scene);
-    finish::split_dashes(&mut scene);
-    let png = RasterBackend::new()
-        .with_scale(PNG_SCALE)
-        .render_scene(&scene)
-        .map_err(PlotError::Png)?;
-    Ok(Picture { svg, png })
+    finish::picture(scene)
+}
+
+/// Panels in a row.
+fn render(panels: usize, plots: Vec<Vec<Plot>>, layouts: Vec<Layout>) -> Scene {
+    Figure::new(1, panels)
+        .with_cell_size(PANEL.0, PANEL.1)
+        .with_padding(8.0)
+        .with_spacing(16.0)
+        .with_plots(plots)
+        .with_layouts(layouts)
+        .render()
 }

@@ -1,0 +1,140 @@
+use super::CommandError;
+use super::measuring::{Measuring, SplitName, complete};
+use crate::measure::hessian::{Eigenvalue, Hessian};
+use crate::measure::{Estimate, MeasureError, NetworkLoss, parse_selection};
+use crate::plot::{Panel, Point, Series, lines};
+use crate::progress::Progress;
+use crate::train::TrainError;
+use clap::Args;
+use serde::Serialize;
+use smoothout::backend::Selection;
+use std::path::PathBuf;
+
+/// Measure the largest eigenvalues of the Hessian of the loss (Lanczos) and its trace (Hutchinson).
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smoothout hessian --checkpoint runs/f1 --images 2000
+  smoothout hessian --checkpoint w.safetensors --net c1 --data cifar10 --top 10 --steps 40 --images 1000
+
+Some eigenvalue of the Hessian lies within the residual of each value. More --steps make it smaller, until what is left
+is that of the central differences: a larger --step crosses more kinks of ReLUs and pools, a smaller one rounds more.")]
+pub struct HessianCommand {
+    /// Weights and running statistics under PyTorch's names, or the folder of a run
+    #[arg(long)]
+    checkpoint: PathBuf,
+    /// Eigenvalues; 0 for the trace alone
+    #[arg(long, default_value = "5")]
+    top: usize,
+    /// Steps of Lanczos' method, two gradients each
+    #[arg(long, default_value = "20")]
+    steps: usize,
+    /// Samples of the trace, two gradients each; 0 for none
+    #[arg(long, default_value = "10")]
+    samples: u64,
+    /// Distance of the two gradients from the weights, as a share of 1 + their norm
+    #[arg(long, default_value = "1e-6", allow_negative_numbers = true)]
+    step: f64,
+    /// Images on which the loss is taken
+    #[arg(long, value_enum, default_value = "train")]
+    split: SplitName,
+    /// Parameters of the Hessian: weights, biases, norms (with commas), or all
+    #[arg(long, default_value = "all", value_parser = parse_selection)]
+    include: Selection,
+    #[command(flatten)]
+    measuring: Measuring,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    eigenvalues: Vec<Eigenvalue>,
+    trace: Option<Estimate>,
+    samples: Vec<f64>,
+    steps: usize,
+    step: f64,
+    split: SplitName,
+    images: usize,
+    parameters: usize,
+}
+
+#[derive(Serialize)]
+struct Row {
+    quantity: String,
+    value: f64,
+    /// Residual of an eigenvalue, standard error of the trace.
+    error: Option<f64>,
+}
+
+impl HessianCommand {
+    pub(super) fn run(self, progress: &mut Progress) -> Result<(), CommandError> {
+        if self.top == 0 && self.samples == 0 {
+            return Err(CommandError::Request("--top 0 --samples 0 measures nothing".into()));
+        }
+        let mut bench = self.measuring.open("hessian", &self.checkpoint)?;
+        let split = bench.split(self.split)?;
+        let seed = self.measuring.seed;
+        let lanczos = if self.top > 0 { self.steps + self.top } else { 0 };
+        let passes = 2 * (lanczos + self.samples as usize);
+        let (mut eigenvalues, mut samples, mut parameters) = (Vec::new(), Vec::new(), 0);
+        let result = bench.measure(progress, passes * split.len(), |subject| {
+            let mut loss = NetworkLoss::new(subject, &split, self.include)?;
+            let centre = loss.point();
+            parameters = centre.len();
+            let mut hessian = Hessian::new(&mut loss, &centre, self.step)?;
+            if self.top > 0 {
+                eigenvalues = hessian.largest(self.top, self.steps, seed)?;
+            }
+            for index in 0..self.samples {
+                samples.push(hessian.trace_sample(seed, index)?);
+            }
+            Ok::<_, MeasureError>(())
+        });
+        let complete = complete(result)?;
+        let trace = (!samples.is_empty()).then(|| Estimate::of(&samples));
+        if eigenvalues.is_empty() && trace.is_none() {
+            return Err(CommandError::Interrupted);
+        }
+        let (text, rows) = table(&eigenvalues, trace);
+        let picture = if eigenvalues.is_empty() { None } else { Some(picture(&eigenvalues)?) };
+        let summary = Summary {
+            eigenvalues,
+            trace,
+            samples,
+            steps: self.steps,
+            step: self.step,
+            split: self.split,
+            images: split.len(),
+            parameters,
+        };
+        bench.finish(progress, &summary, &rows, picture.as_ref(), complete, &text)
+    }
+}
+
+fn table(eigenvalues: &[Eigenvalue], trace: Option<Estimate>) -> (String, Vec<Row>) {
+    let mut text = String::new();
+    let mut rows = Vec::new();
+    for (i, e) in eigenvalues.iter().enumerate() {
+        text += &format!("eigenvalue {:>3}  {:>14.6}  residual {:.2e}\n", i + 1, e.value, e.residual);
+        rows.push(Row { quantity: format!("eigenvalue {}", i + 1), value: e.value, error: Some(e.residual) });
+    }
+    if let Some(trace) = trace {
+        let error = trace.error.map_or(String::new(), |e| format!("  ± {e:.4} (standard error)"));
+        text += &format!("trace           {:>14.6}{error}\n", trace.mean);
+        rows.push(Row { quantity: "trace".into(), value: trace.mean, error: trace.error });
+    }
+    (text, rows)
+}
+
+fn picture(eigenvalues: &[Eigenvalue]) -> Result<crate::plot::Picture, CommandError> {
+    let point = |(i, e): (usize, &Eigenvalue)| Point::with_spread(i as f64 + 1.0, e.value, e.residual);
+    let panel = Panel {
+        title: "Largest eigenvalues of the Hessian".into(),
+        x_title: "rank".into(),
+        y_title: "eigenvalue (nats per squared weight)".into(),
+        series: vec![Series {
+            label: "eigenvalue".into(),
+            points: eigenvalues.iter().enumerate().map(point).collect(),
+        }],
+        ..Panel::default()
+    };
+    Ok(lines(&[panel]).map_err(TrainError::from)?)
+}

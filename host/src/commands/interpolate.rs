@@ -1,0 +1,131 @@
+use super::CommandError;
+use super::measuring::{Measuring, SplitName, complete, load};
+use crate::measure::interpolation::{Network, place, reestimate_statistics};
+use crate::measure::Range;
+use crate::plot::{Panel, Picture, Point, Series, lines};
+use crate::progress::Progress;
+use crate::train::TrainError;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::path::PathBuf;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum StatisticsName {
+    /// On the line between the networks', as the authors' program does.
+    Interpolate,
+    /// Made anew at every point from the training images.
+    Reestimate,
+}
+
+/// Measure loss and accuracy on the line through two networks: (1 - alpha) A + alpha B.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smoothout interpolate runs/small-batch runs/large-batch
+  smoothout interpolate a.safetensors b.safetensors --net c1 --data cifar10 --alphas -1:2:0.1 --statistics reestimate
+
+A is at alpha 0 and B at alpha 1; in the paper's figures A was trained with small and B with large batches. Network
+and data are those of A's run unless given.")]
+pub struct InterpolateCommand {
+    /// The network at alpha 0: a checkpoint, or the folder of a run
+    a: PathBuf,
+    /// The network at alpha 1
+    b: PathBuf,
+    /// Places on the line, FROM:TO:STEP
+    #[arg(long, default_value = "-1:2:0.1", allow_hyphen_values = true)]
+    alphas: Range,
+    /// Running statistics of batch norms
+    #[arg(long, value_enum, default_value = "interpolate")]
+    statistics: StatisticsName,
+    /// Images, with commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "train,test")]
+    splits: Vec<SplitName>,
+    #[command(flatten)]
+    measuring: Measuring,
+}
+
+#[derive(Clone, Serialize)]
+struct Row {
+    alpha: f64,
+    split: SplitName,
+    loss: f64,
+    accuracy: f64,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    statistics: StatisticsName,
+    images: Vec<usize>,
+    rows: Vec<Row>,
+}
+
+impl InterpolateCommand {
+    pub(super) fn run(self, progress: &mut Progress) -> Result<(), CommandError> {
+        let mut bench = self.measuring.open("interpolate", &self.a)?;
+        let a = Network::of(&*bench.device);
+        load(&mut *bench.device, &self.b)?;
+        let b = Network::of(&*bench.device);
+        let splits = self.splits.iter().map(|s| bench.split(*s)).collect::<Result<Vec<_>, _>>()?;
+        let training = bench.split(SplitName::Train)?;
+        let alphas = self.alphas.values();
+        let anew = self.statistics == StatisticsName::Reestimate;
+        let images: usize = splits.iter().map(crate::data::Split::len).sum();
+        let each = images + if anew { training.len() } else { 0 };
+        let mut rows = Vec::new();
+        let result = bench.measure(progress, each * alphas.len(), |subject| {
+            for alpha in &alphas {
+                place(subject, [&a, &b], *alpha)?;
+                if anew {
+                    reestimate_statistics(subject, &training)?;
+                }
+                for (name, split) in self.splits.iter().zip(&splits) {
+                    let mean = subject.evaluate(split, |_| None)?;
+                    rows.push(Row { alpha: *alpha, split: *name, loss: mean.loss, accuracy: mean.accuracy });
+                }
+            }
+            Ok(())
+        });
+        let complete = complete(result)?;
+        if rows.is_empty() {
+            return Err(CommandError::Interrupted);
+        }
+        let picture = picture(&self.splits, &rows)?;
+        let mut text = format!("{:>7}{:>12}{:>14}{:>12}\n", "alpha", "images", "loss", "accuracy");
+        for r in &rows {
+            text +=
+                &format!("{:>7}{:>12}{:>14.6}{:>10.2} %\n", r.alpha, r.split.name(), r.loss, 100.0 * r.accuracy);
+        }
+        let images = splits.iter().map(crate::data::Split::len).collect();
+        let summary = Summary { statistics: self.statistics, images, rows: rows.clone() };
+        bench.finish(progress, &summary, &rows, Some(&picture), complete, &text)
+    }
+}
+
+fn picture(splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> {
+    let series = |value: fn(&Row) -> f64| -> Vec<Series> {
+        let of_split = |split: &SplitName| {
+            let rows = rows.iter().filter(|r| r.split == *split);
+            rows.map(|r| Point::new(r.alpha, value(r))).collect()
+        };
+        splits.iter().map(|s| Series { label: s.name().into(), points: of_split(s) }).collect()
+    };
+    let x_title = "alpha (0: first network, 1: second)".to_owned();
+    let panels = [
+        Panel {
+            title: "Loss between two networks".into(),
+            x_title: x_title.clone(),
+            y_title: "mean loss (nats)".into(),
+            y_log: true,
+            series: series(|r| r.loss),
+            ..Panel::default()
+        },
+        Panel {
+            title: "Accuracy between two networks".into(),
+            x_title,
+            y_title: "accuracy (%)".into(),
+            series: series(|r| 100.0 * r.accuracy),
+            ..Panel::default()
+        },
+    ];
+    Ok(lines(&panels).map_err(TrainError::from)?)
+}

@@ -1,0 +1,210 @@
+use super::CommandError;
+use super::measuring::{Measuring, SplitName, complete, load};
+use crate::device::Part;
+use crate::measure::landscape::{at, direction};
+use crate::measure::trajectory::{Trajectory, trajectory};
+use crate::measure::{Range, parse_selection};
+use crate::options::DistributionName;
+use crate::plot::{Panel, Picture, Point, Series, Surface, contours, lines};
+use crate::progress::Progress;
+use crate::train::{self, TrainError};
+use clap::Args;
+use serde::Serialize;
+use smoothout::backend::Selection;
+use std::path::PathBuf;
+
+/// Measure the loss around a network along one or two random filter-normalised directions.
+///
+/// Each filter of a direction has the norm of the weights' filter (Li et al. 2018), so that a distance of 1 is a change
+/// as large as the weights themselves.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smoothout landscape --checkpoint runs/f1
+  smoothout landscape --checkpoint runs/f1 --dimensions 2 --distances -1:1:0.2 --images 2000
+  smoothout landscape --checkpoint runs/c1 --distribution uniform --include all     the authors' curves
+  smoothout landscape --checkpoint c3.safetensors --net c3 --data cifar100 --trajectory c1.safetensors,c2.safetensors
+
+With --trajectory the surface lies over the plane in which those checkpoints lie best (principal components) about the
+network, whose running statistics are used throughout; a distance of 1 is that of the farthest checkpoint. Biases and batch norms are left where they are, as Li et al. do. Included, each of them moves by its own magnitude, up
+or down, as in the authors' program.")]
+pub struct LandscapeCommand {
+    /// Weights and running statistics under PyTorch's names, or the folder of a run
+    #[arg(long)]
+    checkpoint: PathBuf,
+    /// Directions: 1 for curves, 2 for a surface
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u8).range(1..=2))]
+    dimensions: u8,
+    /// Distances along each direction, FROM:TO:STEP
+    #[arg(long, default_value = "-1:1:0.1", allow_hyphen_values = true)]
+    distances: Range,
+    /// Distribution of the directions: gaussian (Li et al.) or uniform (the authors' program)
+    #[arg(long, value_enum, default_value = "gaussian")]
+    distribution: DistributionName,
+    /// What moves: weights, biases, norms (with commas), or all
+    #[arg(long, default_value = "weights", value_parser = parse_selection)]
+    include: Selection,
+    /// Checkpoints of the training on the way to the network, with commas, for a surface over their plane
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["include", "distribution"])]
+    trajectory: Vec<PathBuf>,
+    /// Images [default: train,test for a curve, train for a surface]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    splits: Vec<SplitName>,
+    #[command(flatten)]
+    measuring: Measuring,
+}
+
+#[derive(Clone, Serialize)]
+struct Row {
+    x: f64,
+    y: f64,
+    split: SplitName,
+    loss: f64,
+    accuracy: f64,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    distribution: DistributionName,
+    dimensions: u8,
+    seed: u64,
+    images: Vec<usize>,
+    /// Checkpoints in the plane, with --trajectory.
+    path: Vec<(f64, f64)>,
+    /// Share of their squared distances along each direction.
+    shares: Option<[f64; 2]>,
+    rows: Vec<Row>,
+}
+
+impl LandscapeCommand {
+    pub(super) fn run(mut self, progress: &mut Progress) -> Result<(), CommandError> {
+        let plane = self.dimensions == 2 || !self.trajectory.is_empty();
+        if self.splits.is_empty() {
+            self.splits = if plane { vec![SplitName::Train] } else { vec![SplitName::Train, SplitName::Test] };
+        }
+        let mut bench = self.measuring.open("landscape", &self.checkpoint)?;
+        let splits = self.splits.iter().map(|s| bench.split(*s)).collect::<Result<Vec<_>, _>>()?;
+        let trajectory = self.trajectory(&mut *bench.device)?;
+        let xs = self.distances.values();
+        let ys = if plane { xs.clone() } else { vec![0.0] };
+        let images: usize = splits.iter().map(crate::data::Split::len).sum();
+        let distribution = train::distribution(self.distribution);
+        let mut rows = Vec::new();
+        let result = bench.measure(progress, images * xs.len() * ys.len(), |subject| {
+            let mut along =
+                |number| direction(subject, self.include, distribution, self.measuring.seed, number);
+            let [first, second] = match &trajectory {
+                Some(trajectory) => trajectory.directions.clone(),
+                None => [along(0)?, along(1)?],
+            };
+            for y in &ys {
+                for x in &xs {
+                    for (name, split) in self.splits.iter().zip(&splits) {
+                        let mean = at(subject, split, &[(*x, &first), (*y, &second)])?;
+                        let (loss, accuracy) = (mean.loss, mean.accuracy);
+                        rows.push(Row { x: *x, y: *y, split: *name, loss, accuracy });
+                    }
+                }
+            }
+            Ok(())
+        });
+        let complete = complete(result)?;
+        let (path, shares) = trajectory.map_or((Vec::new(), None), |t| (t.path, Some(t.shares)));
+        // An unfinished surface has rows of unequal length, which no contour goes through.
+        let picture = match (plane, complete) {
+            (false, _) if rows.is_empty() => None,
+            (false, _) => Some(curves(&self.splits, &rows)?),
+            (true, true) => Some(surface(&self.splits, &xs, &rows, &path)?),
+            (true, false) => None,
+        };
+        let text = table(&rows, plane);
+        let images = splits.iter().map(crate::data::Split::len).collect();
+        let (distribution, seed) = (self.distribution, self.measuring.seed);
+        let dimensions = 1 + u8::from(plane);
+        let summary = Summary { distribution, dimensions, seed, images, path, shares, rows: rows.clone() };
+        bench.finish(progress, &summary, &rows, picture.as_ref(), complete, &text)
+    }
+}
+
+impl LandscapeCommand {
+    /// The plane of --trajectory; the device keeps its network.
+    fn trajectory(&self, device: &mut dyn crate::device::Device) -> Result<Option<Trajectory>, CommandError> {
+        if self.trajectory.is_empty() {
+            return Ok(None);
+        }
+        let (network, statistics) = (device.read(Part::Weights), device.read(Part::Statistics));
+        let mut checkpoints = Vec::new();
+        for path in &self.trajectory {
+            load(device, path)?;
+            checkpoints.push(device.read(Part::Weights));
+        }
+        device.write(Part::Weights, &network).map_err(TrainError::from)?;
+        device.write(Part::Statistics, &statistics).map_err(TrainError::from)?;
+        Ok(Some(trajectory(&checkpoints, &network)?))
+    }
+}
+
+fn table(rows: &[Row], plane: bool) -> String {
+    if plane {
+        let low = rows.iter().map(|r| r.loss).fold(f64::INFINITY, f64::min);
+        let high = rows.iter().map(|r| r.loss).fold(f64::NEG_INFINITY, f64::max);
+        return format!("{} points, loss from {low:.6} to {high:.6}", rows.len());
+    }
+    let mut text = format!("{:>9}{:>12}{:>14}{:>12}\n", "distance", "images", "loss", "accuracy");
+    for r in rows {
+        text += &format!("{:>9}{:>12}{:>14.6}{:>10.2} %\n", r.x, r.split.name(), r.loss, 100.0 * r.accuracy);
+    }
+    text
+}
+
+fn curves(splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> {
+    let series = |value: fn(&Row) -> f64| -> Vec<Series> {
+        let of_split = |split: &SplitName| {
+            let rows = rows.iter().filter(|r| r.split == *split);
+            rows.map(|r| Point::new(r.x, value(r))).collect()
+        };
+        splits.iter().map(|s| Series { label: s.name().into(), points: of_split(s) }).collect()
+    };
+    let x_title = "distance along the direction (share of each filter's norm)".to_owned();
+    let panels = [
+        Panel {
+            title: "Loss along a random direction".into(),
+            x_title: x_title.clone(),
+            y_title: "mean loss (nats)".into(),
+            y_log: true,
+            series: series(|r| r.loss),
+            ..Panel::default()
+        },
+        Panel {
+            title: "Accuracy along a random direction".into(),
+            x_title,
+            y_title: "accuracy (%)".into(),
+            series: series(|r| 100.0 * r.accuracy),
+            ..Panel::default()
+        },
+    ];
+    Ok(lines(&panels).map_err(TrainError::from)?)
+}
+
+fn surface(
+    splits: &[SplitName],
+    xs: &[f64],
+    rows: &[Row],
+    path: &[(f64, f64)],
+) -> Result<Picture, CommandError> {
+    let of_split = |split: &SplitName| {
+        let values: Vec<f64> = rows.iter().filter(|r| r.split == *split).map(|r| r.loss).collect();
+        Surface {
+            title: format!("{} loss around the network", split.name()),
+            x_title: "distance along the first direction".into(),
+            y_title: "along the second".into(),
+            z_title: "mean loss (nats)".into(),
+            xs: xs.to_vec(),
+            ys: xs.to_vec(),
+            rows: values.chunks(xs.len()).map(<[f64]>::to_vec).collect(),
+            // A way that is there ends at the network.
+            path: if path.is_empty() { Vec::new() } else { [path, &[(0.0, 0.0)]].concat() },
+        }
+    };
+    let surfaces: Vec<Surface> = splits.iter().map(of_split).collect();
+    Ok(contours(&surfaces).map_err(TrainError::from)?)
+}

@@ -1,0 +1,273 @@
+//! What the measuring commands have in common: which network and images, Ctrl-C, and the files they write.
+
+use super::train::{STOP, interrupt};
+use super::{CommandError, start_threads};
+use crate::checkpoint::{Checkpoint, atomic::write_atomically};
+use crate::data::{Data, Split};
+use crate::device::{Device, Keeps};
+use crate::measure::{MeasureError, Subject};
+use crate::net::NetName;
+use crate::options::{Config, DeviceName, NormalizationName, Options};
+use crate::plot::Picture;
+use crate::progress::Progress;
+use crate::run::read_config;
+use crate::train::{self, TrainError};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitName {
+    /// Training images, without those held out.
+    Train,
+    /// Images held out of the training set.
+    Validation,
+    /// Test images.
+    Test,
+}
+
+impl SplitName {
+    /// Its name as it is typed.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            SplitName::Train => "train",
+            SplitName::Validation => "validation",
+            SplitName::Test => "test",
+        }
+    }
+}
+
+/// Which network, which images, and where results go.
+///
+/// A checkpoint in a run's folder brings its network and data along; what is given here wins.
+#[derive(Clone, Debug, Args)]
+pub struct Measuring {
+    /// Network; that of the run unless given
+    #[arg(long, value_enum)]
+    net: Option<NetName>,
+    /// Depth of `resnet`
+    #[arg(long)]
+    depth: Option<usize>,
+    /// Data set, or a folder; that of the run unless given
+    #[arg(long)]
+    data: Option<String>,
+    /// Folder of the data sets
+    #[arg(long)]
+    data_root: Option<PathBuf>,
+    /// Normalisation of pixels
+    #[arg(long, value_enum)]
+    normalization: Option<NormalizationName>,
+    /// Share of the training set that was held out for validation
+    #[arg(long)]
+    validation: Option<f64>,
+    /// Seed by which it was held out; that of the run unless given, or 1
+    #[arg(long)]
+    split_seed: Option<u64>,
+    /// Images of each split, chosen by --seed; 0 for all
+    #[arg(long, default_value = "0")]
+    images: usize,
+    /// Images of a batch
+    #[arg(long, default_value = "100")]
+    batch: usize,
+    /// Seed of everything random in the measurement
+    #[arg(long, default_value = "1")]
+    pub(super) seed: u64,
+    /// Where it runs
+    #[arg(long, value_enum)]
+    device: Option<DeviceName>,
+    /// Threads; 0 for one a core
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Folder for the numbers (CSV, JSON) and pictures (SVG, PNG); measurements/COMMAND-N unless given
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// Everything that a measurement works on.
+pub(super) struct Bench {
+    pub(super) device: Box<dyn Device>,
+    data: Data,
+    images: usize,
+    seed: u64,
+    command: &'static str,
+    folder: PathBuf,
+}
+
+/// The file of a checkpoint: itself, or the best or else the last of a run's folder.
+fn checkpoint_file(path: &Path) -> PathBuf {
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let best = path.join("best.safetensors");
+    if best.exists() { best } else { path.join("last.safetensors") }
+}
+
+/// The network of `path` on a device that holds another network of the same shape.
+pub(super) fn load(device: &mut dyn Device, path: &Path) -> Result<(), CommandError> {
+    let checkpoint = Checkpoint::load(&checkpoint_file(path))?;
+    Ok(train::load_average(device, &checkpoint)?)
+}
+
+impl Measuring {
+    /// Opens the data and the network of `checkpoint`.
+    pub(super) fn open(&self, command: &'static str, checkpoint: &Path) -> Result<Bench, CommandError> {
+        ctrlc::set_handler(interrupt)
+            .map_err(|e| CommandError::Request(format!("Ctrl-C cannot be caught: {e}")))?;
+        if self.batch == 0 {
+            return Err(CommandError::Request("--batch: 0, at least 1 is needed".into()));
+        }
+        let file = checkpoint_file(checkpoint);
+        let network = Checkpoint::load(&file)?;
+        let config = self.config(&file)?;
+        start_threads(config.threads)?;
+        let data = train::open_data(&config, train::network(&config, 1)?.input())?;
+        let largest = [&data.train, &data.validation, &data.test].map(Split::len).into_iter().max().unwrap_or(0);
+        // Plans for training, which these are, want two images where batch norm follows a linear layer.
+        let images = self.batch.min(largest).max(2);
+        let plan = train::plan(&train::network(&config, data.classes)?, &data, images)?;
+        let weights = vec![0.0; plan.parameters()];
+        let keeps = Keeps { moments: 0, average: false };
+        let mut device = train::device_of(config.device, plan, weights, keeps);
+        train::load_average(&mut *device, &network)?;
+        let folder = self.out.clone().unwrap_or_else(|| free_folder(command));
+        Ok(Bench { device, data, images: self.images, seed: self.seed, command, folder })
+    }
+
+    /// The run's own configuration, and what the command line says about network, data and machine.
+    fn config(&self, file: &Path) -> Result<Config, CommandError> {
+        let beside = file.with_file_name("config.toml");
+        let run: Option<Config> =
+            if beside.exists() { Some(read_config(&beside).map_err(TrainError::from)?) } else { None };
+        if run.is_none() && (self.net.is_none() || self.data.is_none()) {
+            return Err(CommandError::Request(format!(
+                "--net and --data are needed: there is no config.toml beside {}",
+                file.display()
+            )));
+        }
+        let given = Options {
+            net: self.net,
+            depth: self.depth,
+            data: self.data.clone(),
+            data_root: self.data_root.clone(),
+            validation: self.validation,
+            seed: self.split_seed,
+            normalization: self.normalization,
+            device: self.device,
+            threads: self.threads,
+            // Nothing is dropped out, also where batch norms see batches to re-estimate their statistics.
+            dropout: Some(0.0),
+            ..Options::default()
+        };
+        Ok(given.or(run.map(Options::from).unwrap_or_default()).resolve())
+    }
+}
+
+/// The first of measurements/COMMAND-1, -2, ... that is not there.
+fn free_folder(command: &str) -> PathBuf {
+    (1..)
+        .map(|n| Path::new("measurements").join(format!("{command}-{n}")))
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| "measurements".into())
+}
+
+impl Bench {
+    /// The images of a split that are measured on.
+    pub(super) fn split(&self, name: SplitName) -> Result<Split, CommandError> {
+        let all = match name {
+            SplitName::Train => &self.data.train,
+            SplitName::Validation => &self.data.validation,
+            SplitName::Test => &self.data.test,
+        };
+        if all.is_empty() {
+            let hint = if name == SplitName::Validation { "; --validation 0.1 holds a tenth out" } else { "" };
+            return Err(CommandError::Request(format!("the {} split of {} is empty{hint}", name.name(), self.data.name)));
+        }
+        Ok(if self.images == 0 { all.clone() } else { all.sample(self.images, self.seed) })
+    }
+
+    /// Measures: `work` gets the network, whose passes over `images` images in all are told as progress.
+    pub(super) fn measure<T>(
+        &mut self,
+        progress: &mut Progress,
+        images: usize,
+        work: impl FnOnce(&mut Subject<'_>) -> T,
+    ) -> T {
+        progress.start(self.command, images as u64, 0);
+        let mut done = 0;
+        let mut watch = |images: usize| {
+            done += images as u64;
+            progress.update(done, &[]);
+            !STOP.load(Ordering::Relaxed)
+        };
+        work(&mut Subject::new(&mut *self.device, &mut watch))
+    }
+
+    /// Writes COMMAND.json, .csv, .svg and .png, gives `text` and the JSON as the result, and fails where the
+    /// measurement is not complete.
+    pub(super) fn finish<R: Serialize>(
+        &self,
+        progress: &mut Progress,
+        summary: &impl Serialize,
+        rows: &[R],
+        picture: Option<&Picture>,
+        complete: bool,
+        text: &str,
+    ) -> Result<(), CommandError> {
+        #[derive(Serialize)]
+        struct Document<'a, S> {
+            command: Vec<String>,
+            complete: bool,
+            #[serde(flatten)]
+            summary: &'a S,
+        }
+        let result = Document { command: std::env::args().collect(), complete, summary };
+        std::fs::create_dir_all(&self.folder).map_err(|e| named(&self.folder, e))?;
+        self.write("json", &serde_json::to_vec_pretty(&result).map_err(std::io::Error::from)?)?;
+        let mut table = csv::Writer::from_writer(Vec::new());
+        for row in rows {
+            table.serialize(row).map_err(|e| CommandError::Failed(format!("a row of the table: {e}")))?;
+        }
+        self.write("csv", &table.into_inner().map_err(|e| CommandError::Failed(e.to_string()))?)?;
+        if let Some(picture) = picture {
+            self.write("svg", picture.svg.as_bytes())?;
+            self.write("png", &picture.png)?;
+        }
+        let label = if complete { "" } else { "INTERRUPTED, the best so far: " };
+        let text = format!("{label}{}\nin {}", text.trim_end(), self.folder.display());
+        progress.result(self.command, &result, &text)?;
+        if complete { Ok(()) } else { Err(CommandError::Interrupted) }
+    }
+
+    /// Writes a file of this command in its folder.
+    pub(super) fn write(&self, extension: &str, bytes: &[u8]) -> Result<(), CommandError> {
+        let path = self.folder.join(format!("{}.{extension}", self.command));
+        write_atomically(&path, |w| w.write_all(bytes)).map_err(|e| CommandError::Failed(e.to_string()))
+    }
+}
+
+fn named(path: &Path, error: std::io::Error) -> CommandError {
+    CommandError::Failed(format!("{}: {error}", path.display()))
+}
+
+/// Whether a measurement that fills a table row by row was interrupted; its other failures are errors.
+pub(super) fn complete(result: Result<(), MeasureError>) -> Result<bool, CommandError> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(MeasureError::Interrupted) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl From<MeasureError> for CommandError {
+    fn from(error: MeasureError) -> Self {
+        match error {
+            MeasureError::Device(error) => TrainError::from(error).into(),
+            MeasureError::Data(error) => TrainError::from(error).into(),
+            MeasureError::Request(message) => CommandError::Request(message),
+            MeasureError::Interrupted => CommandError::Interrupted,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+use super::CommandError;
+use super::measuring::{Measuring, SplitName, complete};
+use crate::measure::parse_selection;
+use crate::measure::sensitivity::{AtStrength, Kind};
+use crate::measure::strength::{Search, choose, rise};
+use crate::options::{DistributionName, ScalingName};
+use crate::plot::{Panel, Picture, Point, Series, lines};
+use crate::progress::Progress;
+use crate::train::{self, TrainError};
+use clap::Args;
+use serde::Serialize;
+use smoothout::backend::Selection;
+use std::path::PathBuf;
+
+/// Choose the strength a of the noise: the largest whose smoothed loss stays within a tolerance.
+///
+/// The paper leaves a to cross-validation. Here a trained network says how much noise it bears: the rise of its
+/// smoothed loss, (C̄(w; a) - C(w)) / (1 + C(w)), is bisected over common random numbers.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smoothout strength --checkpoint runs/f1
+  smoothout strength --checkpoint runs/f1 --scaling filter --tolerance 0.02
+  smoothout strength --checkpoint w.safetensors --net f1 --data mnist --split train --images 5000")]
+pub struct StrengthCommand {
+    /// Weights and running statistics under PyTorch's names, or the folder of a run
+    #[arg(long)]
+    checkpoint: PathBuf,
+    /// Largest rise of the smoothed loss, as a share of 1 + loss
+    #[arg(long, default_value = "0.05", allow_negative_numbers = true)]
+    tolerance: f64,
+    /// Distribution of the noise
+    #[arg(long, value_enum, default_value = "uniform")]
+    distribution: DistributionName,
+    /// Scaling of the noise; filter for AdaSmoothOut
+    #[arg(long, value_enum, default_value = "constant")]
+    scaling: ScalingName,
+    /// Images on which the loss is taken; never the test set, where the strength is to be judged on it
+    #[arg(long, value_enum, default_value = "validation")]
+    split: SplitName,
+    /// Passes over the images at each strength, each with noise of its own
+    #[arg(long, default_value = "3")]
+    draws: u32,
+    /// Strength at which the search begins
+    #[arg(long, default_value = "0.01", allow_negative_numbers = true)]
+    first: f64,
+    /// Share of the strength to which it is narrowed down
+    #[arg(long, default_value = "0.01", allow_negative_numbers = true)]
+    precision: f64,
+    /// What is perturbed: weights, biases, norms (with commas), or all
+    #[arg(long, default_value = "weights,biases", value_parser = parse_selection)]
+    include: Selection,
+    #[command(flatten)]
+    measuring: Measuring,
+}
+
+#[derive(Clone, Serialize)]
+struct Row {
+    strength: f64,
+    loss: f64,
+    loss_error: Option<f64>,
+    accuracy: f64,
+    rise: f64,
+    within: bool,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    /// The largest strength that was found to be within the tolerance.
+    strength: Option<f64>,
+    /// The smallest that was found not to be.
+    beyond: Option<f64>,
+    tolerance: f64,
+    distribution: DistributionName,
+    scaling: ScalingName,
+    split: SplitName,
+    images: usize,
+    rows: Vec<Row>,
+}
+
+impl StrengthCommand {
+    pub(super) fn run(self, progress: &mut Progress) -> Result<(), CommandError> {
+        let mut bench = self.measuring.open("strength", &self.checkpoint)?;
+        let split = bench.split(self.split)?;
+        let kind = Kind {
+            distribution: train::distribution(self.distribution),
+            scaling: train::scaling(self.scaling),
+            selection: self.include,
+            seed: self.measuring.seed,
+        };
+        let (tolerance, passes) = (self.tolerance, self.draws);
+        let search = Search { tolerance, first: self.first, precision: self.precision, passes };
+        let mut measured: Vec<AtStrength> = Vec::new();
+        // About four doublings, and halvings of a factor of two until the precision.
+        let halvings = (1.0 / self.precision.max(1e-9)).log2().ceil().max(0.0) as usize;
+        let images = split.len() * (1 + self.draws as usize * (4 + halvings));
+        let mut found = None;
+        let result = bench.measure(progress, images, |subject| {
+            found = Some(choose(subject, &split, kind, search, &mut measured)?);
+            Ok(())
+        });
+        let complete = complete(result)?;
+        let Some(clean) = measured.first().map(|at| at.loss().mean) else {
+            return Err(CommandError::Interrupted);
+        };
+        measured.sort_by(|a, b| a.strength.total_cmp(&b.strength));
+        let rows: Vec<Row> = measured.iter().map(|at| Row::new(at, clean, tolerance)).collect();
+        let best = rows.iter().filter(|r| r.within && r.strength > 0.0).map(|r| r.strength).reduce(f64::max);
+        let strength = found.map(|[low, _]| low).or(best);
+        let text = match strength {
+            Some(strength) => format!(
+                "strength {strength:.5}: the largest whose {} loss rises by at most {tolerance} of 1 + {clean:.5}",
+                self.split.name(),
+            ),
+            None => "no strength within the tolerance was found".into(),
+        };
+        let picture = picture(&rows, clean, tolerance)?;
+        let summary = Summary {
+            strength,
+            beyond: found.map(|[_, high]| high),
+            tolerance,
+            distribution: self.distribution,
+            scaling: self.scaling,
+            split: self.split,
+            images: split.len(),
+            rows: rows.clone(),
+        };
+        bench.finish(progress, &summary, &rows, Some(&picture), complete, &text)
+    }
+}
+
+impl Row {
+    fn new(at: &AtStrength, clean: f64, tolerance: f64) -> Self {
+        let (loss, rise) = (at.loss(), rise(at, clean));
+        let (mean, error) = (loss.mean, loss.error);
+        let accuracy = at.accuracy().mean;
+        Self { strength: at.strength, loss: mean, loss_error: error, accuracy, rise, within: rise <= tolerance }
+    }
+}
+
+fn picture(rows: &[Row], clean: f64, tolerance: f64) -> Result<Picture, CommandError> {
+    let limit = clean + tolerance * (1.0 + clean);
+    let noisy = || rows.iter().filter(|r| r.strength > 0.0);
+    let panel = Panel {
+        title: "Smoothed loss and the tolerance".into(),
+        x_title: "strength a of the noise".into(),
+        y_title: "mean loss (nats)".into(),
+        x_log: true,
+        y_log: true,
+        series: vec![
+            Series {
+                label: "smoothed loss".into(),
+                points: noisy()
+                    .map(|r| Point::with_spread(r.strength, r.loss, r.loss_error.unwrap_or(0.0)))
+                    .collect(),
+            },
+            Series {
+                label: "tolerance".into(),
+                points: noisy().map(|r| Point::new(r.strength, limit)).collect(),
+            },
+        ],
+    };
+    Ok(lines(&[panel]).map_err(TrainError::from)?)
+}

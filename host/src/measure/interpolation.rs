@@ -1,0 +1,104 @@
+//! The line through two networks: w = (1 - alpha) A + alpha B (figures 2a and 6a; Goodfellow et al. 2015).
+
+use super::{MeasureError, Subject};
+use crate::data::Split;
+use crate::device::Part;
+use smoothout::network::Layer;
+use smoothout::noise::Address;
+
+/// Weights and running statistics of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// All parameters.
+    pub weights: Vec<f32>,
+    /// All running statistics.
+    pub statistics: Vec<f32>,
+}
+
+impl Network {
+    /// Those that a device has now.
+    pub fn of(device: &dyn crate::device::Device) -> Self {
+        Self { weights: device.read(Part::Weights), statistics: device.read(Part::Statistics) }
+    }
+}
+
+/// (1 - alpha) a + alpha b, each value worked out in f64 and rounded once.
+pub fn between(a: &[f32], b: &[f32], alpha: f64) -> Vec<f32> {
+    let mix = |(a, b): (&f32, &f32)| ((1.0 - alpha) * f64::from(*a) + alpha * f64::from(*b)) as f32;
+    a.iter().zip(b).map(mix).collect()
+}
+
+/// Puts the network at `alpha` on the device. Beyond the ends a variance may become negative there, which no statistic
+/// can be: it is put to 0.
+///
+/// # Errors
+/// The networks do not fit the device.
+pub fn place(subject: &mut Subject<'_>, ends: [&Network; 2], alpha: f64) -> Result<(), MeasureError> {
+    let [a, b] = ends;
+    subject.write(&between(&a.weights, &b.weights, alpha))?;
+    let mut statistics = between(&a.statistics, &b.statistics, alpha);
+    let plan = subject.device().plan();
+    let variances: Vec<_> = plan
+        .layers()
+        .iter()
+        .filter_map(|layer| layer.statistics.map(|at| (at, layer.output_shape.channels)))
+        .map(|(at, channels)| at + channels..at + 2 * channels)
+        .collect();
+    for range in variances {
+        statistics[range].iter_mut().for_each(|v| *v = v.max(0.0));
+    }
+    Ok(subject.device().write(Part::Statistics, &statistics)?)
+}
+
+/// Replaces the running statistics by the mean of the batch statistics over a split, at the device's weights: what a
+/// network that was put together needs before it can be judged (Izmailov et al. 2018).
+///
+/// # Errors
+/// As an evaluation.
+pub fn reestimate_statistics(subject: &mut Subject<'_>, split: &Split) -> Result<(), MeasureError> {
+    let len = subject.statistics().len();
+    if len == 0 {
+        return Ok(());
+    }
+    // A pass from 0 leaves momentum * (the batch's statistic).
+    let mut momentum = vec![1.0f64; len];
+    for layer in subject.device().plan().layers() {
+        if let (Layer::BatchNorm(norm), Some(at)) = (&layer.layer, layer.statistics) {
+            momentum[at..at + 2 * layer.output_shape.channels].fill(f64::from(norm.momentum));
+        }
+    }
+    let zeros = vec![0.0f32; len];
+    let mut sums = vec![0.0f64; len];
+    let mut images = 0.0;
+    subject.each_batch(split, |device, batch, _| {
+        // A batch norm over one value has no variance.
+        if batch.labels.len() < 2 {
+            return Ok(());
+        }
+        device.write(Part::Statistics, &zeros)?;
+        device.gradient(batch, Some(Address { seed: 0, step: 0, draw: 0 }))?;
+        let n = batch.labels.len() as f64;
+        images += n;
+        sums.iter_mut().zip(device.read(Part::Statistics)).for_each(|(sum, s)| *sum += n * f64::from(s));
+        Ok(())
+    })?;
+    if images == 0.0 {
+        return Err(MeasureError::Request("re-estimating statistics needs batches of at least 2 images".into()));
+    }
+    let mean = |(sum, momentum): (&f64, &f64)| (sum / images / momentum) as f32;
+    let statistics: Vec<f32> = sums.iter().zip(&momentum).map(mean).collect();
+    Ok(subject.device().write(Part::Statistics, &statistics)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_are_the_networks() {
+        let (a, b) = ([1.0f32, -2.5, 1e-30], [0.3f32, 7.25, -3.0]);
+        assert_eq!(between(&a, &b, 0.0), a);
+        assert_eq!(between(&a, &b, 1.0), b);
+        assert_eq!(between(&a, &b, -1.0)[1], -12.25);
+    }
+}
