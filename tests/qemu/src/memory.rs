@@ -10,8 +10,7 @@ unsafe extern "C" {
     static __sdata: u8;
     static __edata: u8;
     /// Where static memory ends and the stack may grow to.
-    #[cfg_attr(target_arch = "arm", link_name = "__sheap")]
-    #[cfg_attr(target_arch = "riscv32", link_name = "_sheap")]
+    #[link_name = "__sheap"]
     static STACK_END: u32;
 }
 
