@@ -1,6 +1,6 @@
 //! Convolution: one filter at a time, over all images of the batch.
 
-use super::pass::{Backward, Forward, Parts, Pass, take};
+use super::pass::{Backward, Forward, Parts, Pass, take, take_mut};
 use super::relu;
 use super::stage::Stage;
 use super::update::Receive;
@@ -46,11 +46,38 @@ impl Geometry {
         Self { padding, input: self.output, output: self.input, ..*self }
     }
 
-    /// Whether the fast ways apply: stride 1, a common kernel, and no more padding than the kernel covers.
+    /// Whether the fast ways apply: stride 1, a common square kernel, and no more padding than it covers.
     const fn is_plain(&self) -> bool {
-        let [kh, kw] = self.kernel;
         let [ph, pw] = self.padding;
-        matches!((self.stride, kw), ([1, 1], 3 | 5)) && ph < kh && pw < kw
+        let small = matches!((self.stride, self.kernel), ([1, 1], [3, 3] | [5, 5]));
+        small && ph < self.kernel[0] && pw < self.kernel[1]
+    }
+
+    /// Taps of one channel.
+    const fn taps(&self) -> usize {
+        let taps = self.kernel[0] * self.kernel[1];
+        if taps == 0 { 1 } else { taps }
+    }
+
+    /// The channels of a group's input.
+    fn channels<'x>(&self, x: &'x [f32]) -> impl Iterator<Item = &'x [f32]> {
+        x.chunks_exact(self.input.pixels().max(1))
+    }
+
+    /// The taps of a filter's channels.
+    fn kernels<'f>(&self, filter: &'f [f32]) -> impl Iterator<Item = &'f [f32]> {
+        filter.chunks_exact(self.taps())
+    }
+
+    /// Columns of the kernel that meet the input in output column `ow`, and the input's column that the first one meets.
+    const fn columns(&self, ow: usize) -> (Range<usize>, usize) {
+        let left = ow * self.stride[1];
+        let first = self.padding[1].saturating_sub(left);
+        let mut end = (self.input.width + self.padding[1]).saturating_sub(left);
+        if end > self.kernel[1] {
+            end = self.kernel[1];
+        }
+        (first..end, (left + first).saturating_sub(self.padding[1]))
     }
 
     /// Rows of the kernel that meet the input in output row `oh`, and the input's row that the first one meets.
@@ -124,8 +151,7 @@ pub(super) fn backward(
     let geometry = Geometry::new(conv, stage);
     let Backward { x, dy, dx, extra } = pass.backward_buffers(stage, parts.values, images)?;
     let (row_scratch, rest) = parts.scratch.split_at_mut_checked(weight.row_len)?;
-    let (gradient, plane) = rest.split_at_mut_checked(weight.row_len)?;
-    let plane = plane.get_mut(..geometry.output.pixels()).unwrap_or_default();
+    let gradient = rest.get_mut(..weight.row_len)?;
     let pixels = stage.shape.pixels().max(1);
     let input = geometry.input.len();
     for row in rows {
@@ -142,20 +168,27 @@ pub(super) fn backward(
         let window = channel * geometry.input.pixels()..(channel + channels) * geometry.input.pixels();
         for image in 0..pass.images {
             let dy = take(dy, (image * stage.shape.channels + row) * pixels, pixels)?;
-            let dy = if stage.pool.is_some() {
-                plane.fill(0.0);
-                relu::spread(stage, image, row, dy, extra, plane)?;
-                &*plane
-            } else {
-                dy
-            };
+            let mut x: &[f32] = if trained.is_some() { take(x, image * input, input)? } else { &[] };
+            let mut dx = if stage.input_gradient { take_mut(dx, image * input, input)? } else { &mut [] };
+            if trained.is_some() {
+                x = x.get(window.clone())?;
+            }
+            if stage.input_gradient {
+                dx = dx.get_mut(window.clone())?;
+            }
+            if stage.pool.is_some() {
+                // Few pixels have a gradient: one a window at most.
+                relu::each_pixel(stage, image, row, dy, extra, |pixel, g| {
+                    of_bias += g;
+                    add_window(&geometry, pixel, g, x, filter, gradient, dx);
+                })?;
+                continue;
+            }
             of_bias += sum(dy);
             if trained.is_some() {
-                let x = take(x, image * input, input)?.get(window.clone())?;
                 weight_gradient(&geometry, x, dy, gradient);
             }
             if stage.input_gradient {
-                let dx = dx.get_mut(image * input..(image + 1) * input)?.get_mut(window.clone())?;
                 input_gradient(&geometry, filter, dy, dx);
             }
         }
@@ -182,135 +215,217 @@ pub(super) fn sum(values: &[f32]) -> f32 {
 /// y = bias + the convolution of x with one filter.
 fn convolve(geometry: &Geometry, x: &[f32], filter: &[f32], bias: f32, y: &mut [f32]) {
     y.fill(bias);
-    add_convolution(geometry, x, filter, y);
-}
-
-/// y += the convolution of x with one filter.
-fn add_convolution(geometry: &Geometry, x: &[f32], filter: &[f32], y: &mut [f32]) {
-    match (geometry.is_plain(), geometry.kernel[1], geometry.output.width > 4) {
-        (true, 3, true) => blocks::<3, 8, 10>(geometry, x, filter, y),
-        (true, 3, false) => blocks::<3, 4, 6>(geometry, x, filter, y),
-        (true, 5, true) => blocks::<5, 8, 12>(geometry, x, filter, y),
-        (true, 5, false) => blocks::<5, 4, 8>(geometry, x, filter, y),
-        _ => each_tap(geometry, |at, tap, from| {
+    if geometry.is_plain() {
+        for (x, taps) in geometry.channels(x).zip(geometry.kernels(filter)) {
+            add_plane(geometry, x, taps, y);
+        }
+    } else {
+        each_tap(geometry, filter.len(), |at, tap, from| {
             if let (Some(y), Some(w), Some(x)) = (y.get_mut(at), filter.get(tap), x.get(from)) {
                 *y += w * x;
             }
-        }, filter.len()),
+        });
     }
 }
 
-/// `W` neighbouring outputs at a time, whose sums stay in registers; `S` = W + KW - 1 inputs give them.
-fn blocks<const KW: usize, const W: usize, const S: usize>(
+/// y += the convolution of one channel with its taps.
+fn add_plane(geometry: &Geometry, x: &[f32], taps: &[f32], y: &mut [f32]) {
+    match (geometry.kernel[1], geometry.output.width > 4) {
+        (3, true) => add_rows::<3, 8, 10>(geometry, x, taps, y),
+        (3, false) => add_rows::<3, 4, 6>(geometry, x, taps, y),
+        (_, true) => add_rows::<5, 8, 12>(geometry, x, taps, y),
+        (_, false) => add_rows::<5, 4, 8>(geometry, x, taps, y),
+    }
+}
+
+/// `W` neighbouring outputs at a time, whose sums stay in registers; `S` = W + K - 1 inputs give them.
+fn add_rows<const K: usize, const W: usize, const S: usize>(
     geometry: &Geometry,
     x: &[f32],
-    filter: &[f32],
+    taps: &[f32],
     y: &mut [f32],
 ) {
-    let (pixels, width) = (geometry.input.pixels().max(1), geometry.input.width.max(1));
-    let taps = (geometry.kernel[0] * KW).max(1);
+    let (taps, _) = taps.as_chunks::<K>();
+    let (width, padding) = (geometry.input.width, geometry.padding[1]);
     for (oh, y) in y.chunks_exact_mut(geometry.output.width.max(1)).enumerate() {
         let (rows, first) = geometry.rows(oh);
+        let taps = taps.get(rows).unwrap_or_default();
+        let x = x.get(first * width..).unwrap_or_default();
         for (block, y) in y.chunks_mut(W).enumerate() {
-            let left = (block * W).wrapping_sub(geometry.padding[1]);
-            let mut sums = [0.0f32; W];
-            sums.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = *y);
-            for (x, filter) in x.chunks_exact(pixels).zip(filter.chunks_exact(taps)) {
-                let (filter, _) = filter.as_chunks::<KW>();
-                let filter = filter.get(rows.clone()).unwrap_or_default();
-                let x = x.get(first * width..).unwrap_or_default();
-                for (x, taps) in x.chunks_exact(width).zip(filter) {
-                    let segment = segment::<S>(x, left);
-                    for (j, tap) in taps.iter().enumerate() {
-                        let values = segment.get(j..).unwrap_or_default();
-                        sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += tap * x);
-                    }
+            let left = (block * W).wrapping_sub(padding);
+            let mut sums = load::<W>(y);
+            let mut rest = x;
+            for taps in taps {
+                let Some((row, later)) = rest.split_at_checked(width) else { break };
+                rest = later;
+                let segment = segment::<K, S>(row, left);
+                for (j, tap) in taps.iter().enumerate() {
+                    let values = segment.get(j..).unwrap_or_default();
+                    sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += tap * x);
                 }
             }
-            y.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum);
+            match y.first_chunk_mut::<W>() {
+                Some(y) => *y = sums,
+                None => y.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum),
+            }
         }
+    }
+}
+
+/// The first `W` values, zeros where there are fewer.
+#[inline(always)]
+fn load<const W: usize>(values: &[f32]) -> [f32; W] {
+    match values.first_chunk() {
+        Some(whole) => *whole,
+        None => core::array::from_fn(|t| values.get(t).copied().unwrap_or(0.0)),
     }
 }
 
 /// `S` values of a row from `left` on, which may lie before its beginning (wrapped) or reach past its end: zeros there.
+/// The usual padding, half the kernel `K`, costs no more than loading.
 #[inline(always)]
-fn segment<const S: usize>(row: &[f32], left: usize) -> [f32; S] {
-    match row.get(left..).and_then(|row| row.first_chunk()) {
-        Some(inside) => *inside,
-        None => core::array::from_fn(|t| row.get(left.wrapping_add(t)).copied().unwrap_or(0.0)),
+fn segment<const K: usize, const S: usize>(row: &[f32], left: usize) -> [f32; S] {
+    if let Some(inside) = row.get(left..).and_then(|row| row.first_chunk()) {
+        return *inside;
     }
+    let half = K / 2;
+    let before = left == 0usize.wrapping_sub(half);
+    if before && row.len() + 2 * half == S {
+        return core::array::from_fn(|t| if t < half || t + half >= S { 0.0 } else { at(row, t - half) });
+    }
+    if before && row.len() + half >= S {
+        return core::array::from_fn(|t| if t < half { 0.0 } else { at(row, t - half) });
+    }
+    if let Some(row) = row.get(left..)
+        && row.len() + half == S
+    {
+        return core::array::from_fn(|t| if t + half >= S { 0.0 } else { at(row, t) });
+    }
+    core::array::from_fn(|t| at(row, left.wrapping_add(t)))
+}
+
+#[inline(always)]
+fn at(row: &[f32], index: usize) -> f32 {
+    row.get(index).copied().unwrap_or(0.0)
 }
 
 /// gradient += that of one filter.
 fn weight_gradient(geometry: &Geometry, x: &[f32], dy: &[f32], gradient: &mut [f32]) {
-    match (geometry.is_plain(), geometry.kernel[1], geometry.output.width > 4) {
-        (true, 3, true) => gradient_blocks::<3, 8, 10>(geometry, x, dy, gradient),
-        (true, 3, false) => gradient_blocks::<3, 4, 6>(geometry, x, dy, gradient),
-        (true, 5, true) => gradient_blocks::<5, 8, 12>(geometry, x, dy, gradient),
-        (true, 5, false) => gradient_blocks::<5, 4, 8>(geometry, x, dy, gradient),
-        _ => {
-            let taps = gradient.len();
-            each_tap(geometry, |at, tap, from| {
-                if let (Some(dy), Some(g), Some(x)) = (dy.get(at), gradient.get_mut(tap), x.get(from)) {
-                    *g += dy * x;
-                }
-            }, taps);
+    if geometry.is_plain() {
+        let taps = geometry.taps();
+        for (x, gradient) in geometry.channels(x).zip(gradient.chunks_exact_mut(taps)) {
+            match (geometry.kernel[1], geometry.output.width > 4) {
+                (3, true) => add_taps::<3, 8, 10>(geometry, x, dy, gradient),
+                (3, false) => add_taps::<3, 4, 6>(geometry, x, dy, gradient),
+                (_, true) => add_taps::<5, 8, 12>(geometry, x, dy, gradient),
+                (_, false) => add_taps::<5, 4, 8>(geometry, x, dy, gradient),
+            }
         }
+    } else {
+        each_tap(geometry, gradient.len(), |at, tap, from| {
+            if let (Some(dy), Some(g), Some(x)) = (dy.get(at), gradient.get_mut(tap), x.get(from)) {
+                *g += dy * x;
+            }
+        });
     }
 }
 
-/// One row of a filter's taps at a time, whose sums over the channel stay in registers.
-fn gradient_blocks<const KW: usize, const W: usize, const S: usize>(
+/// One row of one channel's taps at a time, whose sums over the channel stay in registers.
+fn add_taps<const K: usize, const W: usize, const S: usize>(
     geometry: &Geometry,
     x: &[f32],
     dy: &[f32],
     gradient: &mut [f32],
 ) {
-    let (pixels, width) = (geometry.input.pixels().max(1), geometry.input.width.max(1));
-    let taps = (geometry.kernel[0] * KW).max(1);
-    for (x, gradient) in x.chunks_exact(pixels).zip(gradient.chunks_exact_mut(taps)) {
-        let (gradient, _) = gradient.as_chunks_mut::<KW>();
-        for (i, gradient) in gradient.iter_mut().enumerate() {
-            // Output row oh meets input row oh + i - padding.
-            let skipped = geometry.padding[0].saturating_sub(i);
-            let first = i.saturating_sub(geometry.padding[0]);
-            let rows = x.get(first * width..).unwrap_or_default().chunks_exact(width);
-            let dy = dy.chunks_exact(geometry.output.width.max(1)).skip(skipped);
-            let mut sums = *gradient;
-            for (x, dy) in rows.zip(dy) {
-                for (block, dy) in dy.chunks(W).enumerate() {
-                    let left = (block * W).wrapping_sub(geometry.padding[1]);
-                    let segment = segment::<S>(x, left);
-                    let mut of_block = [0.0f32; W];
-                    of_block.iter_mut().zip(dy).for_each(|(to, dy)| *to = *dy);
-                    for (j, sum) in sums.iter_mut().enumerate() {
-                        let values = segment.get(j..).unwrap_or_default();
-                        of_block.iter().zip(values).for_each(|(dy, x)| *sum += dy * x);
-                    }
+    let (width, outputs) = (geometry.input.width, geometry.output.width);
+    let (gradient, _) = gradient.as_chunks_mut::<K>();
+    for (i, gradient) in gradient.iter_mut().enumerate() {
+        // Output row oh meets input row oh + i - padding.
+        let skipped = geometry.padding[0].saturating_sub(i) * outputs;
+        let first = i.saturating_sub(geometry.padding[0]) * width;
+        let (mut x, mut dy) = (x.get(first..).unwrap_or_default(), dy.get(skipped..).unwrap_or_default());
+        let mut sums = *gradient;
+        while let (Some((row, later)), Some((of_row, rest))) =
+            (x.split_at_checked(width), dy.split_at_checked(outputs))
+            && outputs > 0
+        {
+            (x, dy) = (later, rest);
+            for (block, dy) in of_row.chunks(W).enumerate() {
+                let left = (block * W).wrapping_sub(geometry.padding[1]);
+                let segment = segment::<K, S>(row, left);
+                let dy = load::<W>(dy);
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    let values = segment.get(j..).unwrap_or_default();
+                    dy.iter().zip(values).for_each(|(dy, x)| *sum += dy * x);
                 }
             }
-            *gradient = sums;
         }
+        *gradient = sums;
     }
 }
 
 /// dx += the input's gradient by one filter.
 fn input_gradient(geometry: &Geometry, filter: &[f32], dy: &[f32], dx: &mut [f32]) {
-    let taps = (geometry.kernel[0] * geometry.kernel[1]).max(1);
-    let pixels = geometry.input.pixels().max(1);
-    if geometry.is_plain() && taps <= MOST_TAPS {
+    if geometry.is_plain() {
         let turned = geometry.turned();
-        for (dx, filter) in dx.chunks_exact_mut(pixels).zip(filter.chunks_exact(taps)) {
+        let pixels = geometry.input.pixels().max(1);
+        for (dx, taps) in dx.chunks_exact_mut(pixels).zip(geometry.kernels(filter)) {
             let mut round = [0.0f32; MOST_TAPS];
-            round.iter_mut().zip(filter.iter().rev()).for_each(|(to, from)| *to = *from);
-            add_convolution(&turned, dy, round.get(..taps).unwrap_or_default(), dx);
+            round.iter_mut().zip(taps.iter().rev()).for_each(|(to, from)| *to = *from);
+            add_plane(&turned, dy, round.get(..taps.len()).unwrap_or_default(), dx);
         }
     } else {
-        each_tap(geometry, |at, tap, from| {
+        each_tap(geometry, filter.len(), |at, tap, from| {
             if let (Some(dy), Some(w), Some(dx)) = (dy.get(at), filter.get(tap), dx.get_mut(from)) {
                 *dx += dy * w;
             }
-        }, filter.len());
+        });
+    }
+}
+
+/// The gradient g of one output pixel: gradient += g times its window of x, and its window of dx += g times the filter.
+/// Whichever of `x` and `dx` nobody needs is empty.
+fn add_window(
+    geometry: &Geometry,
+    [oh, ow]: [usize; 2],
+    g: f32,
+    x: &[f32],
+    filter: &[f32],
+    gradient: &mut [f32],
+    dx: &mut [f32],
+) {
+    let [kh, kw] = geometry.kernel;
+    let (rows, first) = geometry.rows(oh);
+    let (columns, left) = geometry.columns(ow);
+    let len = columns.len();
+    let (pixels, width) = (geometry.input.pixels(), geometry.input.width);
+    let mut start = first * width + left;
+    let mut taps = rows.start * kw + columns.start;
+    for _ in 0..gradient.len() / geometry.taps() {
+        let (mut at, mut tap) = (start, taps);
+        for _ in rows.clone() {
+            if let (Some(x), Some(to)) = (x.get(at..at + len), gradient.get_mut(tap..tap + len)) {
+                add_multiple(to, g, x);
+            }
+            if let (Some(to), Some(w)) = (dx.get_mut(at..at + len), filter.get(tap..tap + len)) {
+                add_multiple(to, g, w);
+            }
+            (at, tap) = (at + width, tap + kw);
+        }
+        (start, taps) = (start + pixels, taps + kh * kw);
+    }
+}
+
+/// to += g * from, fast for the usual kernels.
+#[inline(always)]
+fn add_multiple(to: &mut [f32], g: f32, from: &[f32]) {
+    fn whole<const K: usize>(to: &mut [f32], g: f32, from: &[f32]) -> Option<()> {
+        let (to, from) = (<&mut [f32; K]>::try_from(to).ok()?, <&[f32; K]>::try_from(from).ok()?);
+        to.iter_mut().zip(from).for_each(|(to, from)| *to += g * from);
+        Some(())
+    }
+    if whole::<3>(to, g, from).or_else(|| whole::<5>(to, g, from)).is_none() {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to += g * from);
     }
 }
 
@@ -318,20 +433,18 @@ fn input_gradient(geometry: &Geometry, filter: &[f32], dy: &[f32], dx: &mut [f32
 const MOST_TAPS: usize = 25;
 
 /// Calls `each` with the index of an output pixel, of a tap and of the input that the tap meets there.
-fn each_tap(geometry: &Geometry, mut each: impl FnMut(usize, usize, usize), taps: usize) {
+fn each_tap(geometry: &Geometry, taps: usize, mut each: impl FnMut(usize, usize, usize)) {
     let [kh, kw] = geometry.kernel;
     let (pixels, width) = (geometry.input.pixels(), geometry.input.width);
     let channels = taps / (kh * kw).max(1);
     for oh in 0..geometry.output.height {
         let (rows, first) = geometry.rows(oh);
         for ow in 0..geometry.output.width {
-            let left = ow * geometry.stride[1];
-            let columns = geometry.padding[1].saturating_sub(left)
-                ..kw.min((width + geometry.padding[1]).saturating_sub(left));
+            let (columns, left) = geometry.columns(ow);
             for c in 0..channels {
                 for (row, i) in rows.clone().enumerate() {
-                    for j in columns.clone() {
-                        let from = c * pixels + (first + row) * width + left + j - geometry.padding[1];
+                    for (column, j) in columns.clone().enumerate() {
+                        let from = c * pixels + (first + row) * width + left + column;
                         each(oh * geometry.output.width + ow, (c * kh + i) * kw + j, from);
                     }
                 }

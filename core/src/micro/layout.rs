@@ -92,7 +92,7 @@ fn scratch(stage: &Stage<'_>) -> usize {
     let row = stage.weight.map_or(0, |w| w.row_len);
     let plane = if stage.pool.is_some() { stage.head_shape.pixels() } else { 0 };
     let needed = match stage.layer {
-        Layer::Conv2d(_) => 2 * row + plane,
+        Layer::Conv2d(_) => row + row.max(plane),
         Layer::Linear(_) => row.min(BLOCK),
         _ => plane,
     };

@@ -66,6 +66,20 @@ pub(super) fn spread(
     Some(())
 }
 
+/// Hands the row and column of each pixel of channel `row` of the head's output that a pooled gradient reaches to `each`.
+pub(super) fn each_pixel(
+    stage: &Stage<'_>,
+    image: usize,
+    row: usize,
+    dy: &[f32],
+    extra: &[f32],
+    each: impl FnMut([usize; 2], f32),
+) -> Option<()> {
+    let pool = stage.pool.as_ref()?;
+    pool::each_maximum(pool, stage.shape, extra.get(channel_bytes(stage, image, row))?, dy, each);
+    Some(())
+}
+
 fn channel_bytes(stage: &Stage<'_>, image: usize, row: usize) -> core::ops::Range<usize> {
     let words = stage.plane_words();
     let start = (image * stage.shape.channels + row) * words;
