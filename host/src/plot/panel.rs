@@ -44,7 +44,9 @@ fn drawable(panel: &Panel, series: &Series) -> Vec<Point> {
                 } else {
                     low
                 };
-                (fits(low, panel.y_log) && fits(high, panel.y_log)).then_some((low, high))
+                // The axes are made for bands around their line: a point outside could overflow the picture.
+                let around = low <= p.y && p.y <= high;
+                (around && fits(low, panel.y_log) && fits(high, panel.y_log)).then_some((low, high))
             });
             Point { band, ..*p }
         })
