@@ -258,7 +258,9 @@ fn no_case_stands_at_a_kink() {
                 });
                 let mut point: Vec<f64> = nudged.collect();
                 let mut gradient = vec![0.0; plan.parameters()];
-                pass.forward(&point, &[], &images, Mode::Train(crate::noise::Address { seed: 11, step: 0, draw: 0 })).expect("lengths fit");
+                let statistics = vec![0.0; plan.statistics()];
+                let mode = Mode::Train(crate::noise::Address { seed: 11, step: 0, draw: 0 });
+                pass.forward(&point, &statistics, &images, mode).expect("lengths fit");
                 pass.loss(&labels).expect("labels are classes");
                 pass.backward(&mut point, |p| p, &[], &images, |_, tensor, row, values| {
                     let at = tensor.offset + row * tensor.row_len;
