@@ -167,7 +167,7 @@ pub(super) fn backward(
         }
         for (parameter, gradient) in [(stage.weight, of_scale), (stage.bias, of_shift)] {
             if let Some(range) = parameter.and_then(|parameter| parameter.range(row)) {
-                receive.take(&mut parts.state, range, core::iter::once(gradient))?;
+                receive.take(&mut parts.state, range, 1.0, &[gradient])?;
             }
         }
     }

@@ -193,16 +193,17 @@ pub(super) fn backward(
             }
         }
         if let Some(range) = trained {
-            receive.take(&mut parts.state, range, gradient.iter().copied())?;
+            receive.take(&mut parts.state, range, 1.0, gradient)?;
         }
         if let Some(range) = stage.bias.and_then(|bias| bias.range(row)) {
-            receive.take(&mut parts.state, range, core::iter::once(of_bias))?;
+            receive.take(&mut parts.state, range, 1.0, &[of_bias])?;
         }
     }
     Some(())
 }
 
 /// Sum in four partial sums.
+#[inline(never)]
 pub(super) fn sum(values: &[f32]) -> f32 {
     let (fours, rest) = values.as_chunks::<4>();
     let mut lanes = [0.0f32; 4];

@@ -105,9 +105,8 @@ fn scratch(stage: &Stage<'_>) -> usize {
 fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Option<usize> {
     let n = stages.len();
     let backward = |stage: usize| 2 * n - stage;
-    let mut outputs: Vec<Buffer, N> = Vec::new();
-    let mut extras: Vec<Buffer, N> = Vec::new();
-    let mut gradients: Vec<Buffer, N> = Vec::new();
+    let mut buffers = [[Buffer::new(0, 0, 0); N]; 3];
+    let [outputs, gradients, extras] = &mut buffers;
     for i in 0..n {
         let mine = Feed::Stage(i);
         let (mut end, mut kept, mut first, mut last_reader, mut readers) = (i, false, n, i, 0);
@@ -148,11 +147,12 @@ fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Optio
             end = end.max(backward(i));
         }
         let extra = stage.extra_words().checked_mul(batch)?;
-        let _ = outputs.push(Buffer::new(i, end, len));
-        let _ = extras.push(Buffer::new(i, if stage.live { backward(i) } else { i }, extra));
-        let _ = gradients.push(Buffer::new(first, backward(i), if needed { len } else { 0 }));
+        *outputs.get_mut(i)? = Buffer::new(i, end, len);
+        *extras.get_mut(i)? = Buffer::new(i, if stage.live { backward(i) } else { i }, extra);
+        *gradients.get_mut(i)? = Buffer::new(first, backward(i), if needed { len } else { 0 });
     }
-    let total = place_by_size(&mut [&mut outputs, &mut gradients, &mut extras])?;
+    let total = place_by_size(buffers.as_flattened_mut())?;
+    let [outputs, gradients, extras] = &buffers;
     for (i, stage) in stages.iter_mut().enumerate() {
         let (output, gradient) = (outputs.get(i)?, gradients.get(i)?);
         stage.output = output.offset;
@@ -174,28 +174,26 @@ fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Optio
 }
 
 /// Places the largest buffer first, each at the lowest offset that is free during its life; returns the length needed.
-fn place_by_size<const N: usize>(lists: &mut [&mut Vec<Buffer, N>; 3]) -> Option<usize> {
+fn place_by_size(buffers: &mut [Buffer]) -> Option<usize> {
     const NOWHERE: usize = usize::MAX;
+    buffers.iter_mut().for_each(|buffer| buffer.offset = NOWHERE);
     let mut total = 0;
-    for list in lists.iter_mut() {
-        list.iter_mut().for_each(|buffer| buffer.offset = NOWHERE);
-    }
-    loop {
-        let all = lists.iter().flat_map(|list| list.iter());
-        let Some(largest) = all.filter(|buffer| buffer.offset == NOWHERE).map(|b| b.len).max() else {
-            return Some(total);
-        };
-        let mut all = lists.iter().flat_map(|list| list.iter());
-        let mut buffer = *all.find(|b| b.offset == NOWHERE && b.len == largest)?;
+    for _ in 0..buffers.len() {
+        let mut largest: Option<Buffer> = None;
+        let mut place = 0;
+        for (i, buffer) in buffers.iter().enumerate().filter(|(_, buffer)| buffer.offset == NOWHERE) {
+            if largest.is_none_or(|largest| buffer.len > largest.len) {
+                (largest, place) = (Some(*buffer), i);
+            }
+        }
+        let mut buffer = largest?;
         buffer.offset = 0;
-        let placed = || {
-            lists.iter().flat_map(|list| list.iter()).filter(|buffer| buffer.offset != NOWHERE)
-        };
-        while let Some(obstacle) = placed().find(|other| buffer.collides(other)) {
+        // Nothing reaches those that are nowhere yet.
+        while let Some(obstacle) = buffers.iter().find(|other| buffer.collides(other)) {
             buffer.offset = obstacle.stop();
         }
         total = total.max(buffer.offset.checked_add(buffer.len)?);
-        let mut all = lists.iter_mut().flat_map(|list| list.iter_mut());
-        *all.find(|b| b.offset == NOWHERE && b.len == largest)? = buffer;
+        *buffers.get_mut(place)? = buffer;
     }
+    Some(total)
 }

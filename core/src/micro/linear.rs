@@ -183,20 +183,18 @@ pub(super) fn backward(
             if let Some(range) = &trained {
                 let range = range.start + part.start..range.start + part.end;
                 if pass.images == 1 {
-                    let g = *dy.get(row)?;
-                    let gradient = x.get(part)?.iter().map(|x| g * x);
-                    receive.take(&mut parts.state, range, gradient)?;
+                    receive.take(&mut parts.state, range, *dy.get(row)?, x.get(part)?)?;
                 } else {
                     let gradient = parts.scratch.get_mut(..part.len())?;
                     sum_images(x, inputs, start, dy, outputs, row, gradient);
-                    receive.take(&mut parts.state, range, gradient.iter().copied())?;
+                    receive.take(&mut parts.state, range, 1.0, gradient)?;
                 }
             }
         }
         if let Some(range) = stage.bias.and_then(|bias| bias.range(row)) {
             let sum = dy.chunks_exact(outputs.max(1)).filter_map(|dy| dy.get(row));
             let sum = sum.fold(0.0, |sum, g| sum + g);
-            receive.take(&mut parts.state, range, core::iter::once(sum))?;
+            receive.take(&mut parts.state, range, 1.0, &[sum])?;
         }
     }
     Some(())

@@ -251,7 +251,7 @@ impl<const N: usize> Session<'_, '_, N> {
         if let Receive::Update(rule) = &self.work.receive {
             let state = parts.state;
             let gradient = state.gradient.get(start..end).ok_or(OVERLAP)?;
-            rule.update(state.weights, state.first, state.second, start..end, gradient.iter().copied())
+            rule.update(state.weights, state.first, state.second, start..end, 1.0, gradient)
                 .ok_or(OVERLAP)?;
         }
         self.work.row = end;

@@ -22,14 +22,10 @@ impl Rule {
         Self { update, corrections }
     }
 
-    /// The arithmetic of [`Update::apply`].
-    fn apply(
-        &self,
-        weights: &mut [f32],
-        gradient: impl Iterator<Item = f32>,
-        first: &mut [f32],
-        second: &mut [f32],
-    ) {
+    /// The arithmetic of [`Update::apply`]; the gradient is `factor` times `values`.
+    #[inline(never)] // Many loops, in one place.
+    fn apply(&self, weights: &mut [f32], factor: f32, values: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let gradient = values.iter().map(|value| factor * value);
         let Update { optimizer, rate, weight_decay, gradient_scale, .. } = self.update;
         let plain = weight_decay == 0.0 && gradient_scale == 1.0;
         match optimizer {
@@ -66,19 +62,20 @@ impl Rule {
         }
     }
 
-    /// Updates these trained weights by this gradient.
+    /// Updates these trained weights by the gradient `factor` times `values`.
     pub(super) fn update(
         &self,
         weights: &mut [f32],
         first: &mut [f32],
         second: &mut [f32],
         range: Range<usize>,
-        gradient: impl Iterator<Item = f32>,
+        factor: f32,
+        values: &[f32],
     ) -> Option<()> {
         let moment = |values: &'_ mut [f32]| !values.is_empty();
         let first = if moment(first) { first.get_mut(range.clone())? } else { &mut [] };
         let second = if moment(second) { second.get_mut(range.clone())? } else { &mut [] };
-        self.apply(weights.get_mut(range)?, gradient, first, second);
+        self.apply(weights.get_mut(range)?, factor, values, first, second);
         Some(())
     }
 }
@@ -106,21 +103,21 @@ pub(super) enum Receive {
 }
 
 impl Receive {
-    /// Takes the gradient of these trained weights.
-    #[inline(always)]
+    /// Takes the gradient of these trained weights: `factor` times `values`.
     pub(super) fn take(
         &self,
         state: &mut State<'_>,
         range: Range<usize>,
-        gradient: impl Iterator<Item = f32>,
+        factor: f32,
+        values: &[f32],
     ) -> Option<()> {
         match self {
             Receive::Update(rule) => {
-                rule.update(state.weights, state.first, state.second, range, gradient)
+                rule.update(state.weights, state.first, state.second, range, factor, values)
             }
             Receive::Add(share) => {
                 let stored = state.gradient.get_mut(range)?;
-                stored.iter_mut().zip(gradient).for_each(|(to, g)| *to += share * g);
+                stored.iter_mut().zip(values).for_each(|(to, value)| *to += share * (factor * value));
                 Some(())
             }
         }
@@ -147,7 +144,7 @@ mod tests {
                     let moments = optimizer.moments();
                     let (m, v) = (if moments > 0 { &mut m[..] } else { &mut [] }, v);
                     let v = if moments > 1 { &mut v[..] } else { &mut [] };
-                    Rule::new(update).update(w, m, v, 0..3, gradient.into_iter()).expect("fits");
+                    Rule::new(update).update(w, m, v, 0..3, 1.0, &gradient).expect("fits");
                     let [w, m, v] = &mut theirs;
                     update.apply(w, &gradient, m, v);
                 }

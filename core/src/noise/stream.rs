@@ -36,6 +36,7 @@ pub struct Key(pub u64);
 
 impl Key {
     /// Generator of block `block`.
+    #[inline(never)] // Seeding is long, and needed in many places.
     pub fn generator(self, block: usize) -> Xoshiro128PlusPlus {
         Xoshiro128PlusPlus::seed_from_u64(self.0.wrapping_add(block as u64))
     }

@@ -5,7 +5,7 @@
 //! labels i mod 10.
 
 use smoothout::layers::{BatchNorm, Conv2d, Linear, MaxPool2d};
-use smoothout::network::{BuildError, Layer, Network};
+use smoothout::network::{BuildError, Layer, Name, Network, Node};
 use smoothout::shape::Shape;
 
 /// Labels of the images.
@@ -31,8 +31,9 @@ impl<const N: usize> Workload<N> {
     /// The network.
     pub fn network(&self) -> Result<Network<N>, BuildError> {
         let mut network = Network::new(self.input);
-        for (i, layer) in self.layers.iter().enumerate() {
-            network.push(format_args!("{i}"), *layer)?;
+        for layer in self.layers {
+            // Without names nothing is formatted, which would take some kilobytes of flash.
+            network.push_node(Node { name: Name::new(), layer, input: network.last() })?;
         }
         Ok(network)
     }
