@@ -39,16 +39,22 @@ struct Line<'a> {
     best_ms: f64,
     images_per_s: f64,
     gflop_per_s: f64,
+    /// Median over rounds of this method's step over the same round's step of SGD, and its standard error.
     ratio_to_sgd: f64,
-    steps: usize,
+    ratio_error: f64,
+    /// The time in a step that makes noise, and its share of the rest of the step; none where it cannot be told apart.
+    noise_ms: Option<f64>,
+    noise_overhead: Option<f64>,
+    rounds: usize,
 }
 
 struct Case {
     name: &'static str,
     config: Config,
     stepper: Stepper,
-    times: Vec<Duration>,
-    ratios: Vec<f64>,
+    /// Of a step and of the noise in it, one value a round.
+    seconds: Vec<f64>,
+    noise: Vec<f64>,
 }
 
 impl Bench {
@@ -76,31 +82,32 @@ impl Bench {
         ] {
             let config = Config { method, strength, ..config.clone() };
             let stepper = stepper(&config)?;
-            cases.push(Case { name, config, stepper, times: Vec::new(), ratios: Vec::new() });
+            cases.push(Case { name, config, stepper, seconds: Vec::new(), noise: Vec::new() });
         }
         let end = Instant::now() + Duration::from_secs_f64(self.seconds.max(0.0) * cases.len() as f64);
         let mut first = 0;
         for round in 0.. {
-            let mut of_sgd = 0.0;
-            for case in &mut cases {
-                let times = steps(&mut *device, case, &batch, count, &mut first)?;
-                let median = median(&mut times.iter().map(Duration::as_secs_f64).collect::<Vec<_>>());
-                if case.name == "sgd" {
-                    of_sgd = median;
-                }
+            // Each method goes first as often as the others: what a method leaves behind meets all of them.
+            for turn in round..round + cases.len() {
+                let turn = turn % cases.len();
+                let case = &mut cases[turn];
+                let (seconds, noise) = sample(&mut *device, case, &batch, count, &mut first)?;
                 if round > 0 {
-                    case.times.extend(times);
-                    case.ratios.push(median / of_sgd);
+                    case.seconds.push(seconds);
+                    case.noise.extend(noise);
                 }
             }
-            if round > 2 && Instant::now() > end {
+            if round > 3 && Instant::now() > end {
                 break;
             }
         }
         let out = &mut std::io::stdout();
-        for case in &mut cases {
-            let mut seconds: Vec<f64> = case.times.iter().map(Duration::as_secs_f64).collect();
-            let middle = median(&mut seconds);
+        let of_sgd = cases[0].seconds.clone();
+        for case in &cases {
+            let times = quartiles(case.seconds.clone());
+            let ratios = quartiles(case.seconds.iter().zip(&of_sgd).map(|(own, sgd)| own / sgd).collect());
+            // A pause of the machine hits the rest of a step far more often than its noise: both are medians.
+            let noise = Some(quartiles(case.noise.clone())[1]).filter(|n| n.is_finite());
             let line = Line {
                 net: format!("{:?}", config.net).to_lowercase(),
                 batch: config.batch,
@@ -108,12 +115,16 @@ impl Bench {
                 threads: rayon::current_num_threads(),
                 device: format!("{:?}", config.device).to_lowercase(),
                 method: case.name,
-                median_ms: 1e3 * middle,
-                best_ms: 1e3 * seconds.first().copied().unwrap_or(f64::NAN),
-                images_per_s: config.batch as f64 / middle,
-                gflop_per_s: 1e-9 * flops / middle,
-                ratio_to_sgd: median(&mut case.ratios),
-                steps: seconds.len(),
+                median_ms: 1e3 * times[1],
+                best_ms: 1e3 * case.seconds.iter().copied().fold(f64::INFINITY, f64::min),
+                images_per_s: config.batch as f64 / times[1],
+                gflop_per_s: 1e-9 * flops / times[1],
+                ratio_to_sgd: ratios[1],
+                // The standard error of a median, with a normal distribution's quartiles 1.35 deviations apart.
+                ratio_error: 1.2533 * (ratios[2] - ratios[0]) / 1.349 / (case.seconds.len() as f64).sqrt(),
+                noise_ms: noise.map(|n| 1e3 * n),
+                noise_overhead: noise.map(|n| n / (times[1] - n)),
+                rounds: case.seconds.len(),
             };
             serde_json::to_writer(&mut *out, &line).map_err(std::io::Error::from)?;
             writeln!(out)?;
@@ -122,18 +133,18 @@ impl Bench {
     }
 }
 
-/// About 0.3 s of steps, at least one; the first after a change of method is not counted.
-fn steps(
+/// Seconds of a step and of its noise: the mean of as many as take 20 ms together, as a shorter time says little on a shared machine.
+fn sample(
     device: &mut dyn Device,
     case: &mut Case,
     batches: &[Batch<'_>],
     ghosts: usize,
     first: &mut u64,
-) -> Result<Vec<Duration>, CommandError> {
-    let mut times = Vec::new();
+) -> Result<(f64, Option<f64>), CommandError> {
+    let noise = device.perturbing();
     let begin = Instant::now();
-    let mut warm = true;
-    while warm || times.is_empty() || begin.elapsed() < Duration::from_millis(300) {
+    let mut steps = 0;
+    loop {
         let update = Update {
             optimizer: Optimizer::sgd(0.9),
             rate: 0.01,
@@ -143,20 +154,21 @@ fn steps(
         };
         let strength = case.config.strength;
         let step = Step { batches, ghosts, first: *first, strength, update, clip: Some(5.0) };
-        let start = Instant::now();
         device.step(&mut case.stepper, &step).map_err(TrainError::from)?;
-        if !warm {
-            times.push(start.elapsed());
-        }
-        warm = false;
         *first += 1;
+        steps += 1;
+        if begin.elapsed() > Duration::from_millis(20) {
+            let step = |time: Duration| time.as_secs_f64() / f64::from(steps);
+            let noise = device.perturbing().zip(noise).map(|(now, before)| step(now - before));
+            return Ok((step(begin.elapsed()), noise));
+        }
     }
-    Ok(times)
 }
 
-fn median(values: &mut [f64]) -> f64 {
+/// Lower quartile, median and upper quartile; NaN of no values.
+fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    [1, 2, 3].map(|quarter| values.get(values.len() * quarter / 4).copied().unwrap_or(f64::NAN))
 }
 
 /// Forward, weight gradient and input gradient of every convolution and linear layer but the first one's input gradient.

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use smoothout::backend::{Backend, Base, Draw, Reception};
 use smoothout::optimizer::Update;
 use smoothout::plan::Tensor;
+use std::time::{Duration, Instant};
 
 /// What the parameters remember beside the weights and their gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Parameters {
     shadow: Aligned,
     /// Whether the shadow is the evaluation point.
     perturbed: bool,
+    /// Time that making noise has taken so far.
+    pub(crate) perturbing: Duration,
     gradient: Aligned,
     /// Whether the stored gradient counts as 0, whatever is there.
     cleared: bool,
@@ -72,6 +75,7 @@ impl Parameters {
             weights: Aligned::from(weights),
             shadow: kept(true),
             perturbed: false,
+            perturbing: Duration::ZERO,
             gradient: kept(true),
             cleared: true,
             first: kept(keeps.moments > 0),
@@ -118,6 +122,7 @@ impl Backend for Parameters {
     type Error = NotKept;
 
     fn perturb(&mut self, draw: &Draw, base: Base) -> Result<(), NotKept> {
+        let start = Instant::now();
         let isa = self.isa;
         let clean = &self.weights[..];
         let shadow = Shared::new(&mut self.shadow);
@@ -137,6 +142,7 @@ impl Backend for Parameters {
             }
         });
         self.perturbed = true;
+        self.perturbing += start.elapsed();
         Ok(())
     }
 

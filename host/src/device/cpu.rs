@@ -15,6 +15,7 @@ use smoothout::noise::Address;
 use smoothout::plan::Tensor;
 use smoothout::portable::Mode;
 use smoothout::step::Stepper;
+use std::time::Duration;
 
 /// A network on the CPU.
 #[derive(Debug)]
@@ -155,5 +156,9 @@ impl Device for Cpu {
         };
         target.copy_from_slice(values);
         Ok(())
+    }
+
+    fn perturbing(&self) -> Option<Duration> {
+        Some(self.parameters.perturbing)
     }
 }

@@ -15,6 +15,7 @@ use smoothout::ghost::GhostBatches;
 use smoothout::noise::Address;
 use smoothout::optimizer::Update;
 use smoothout::step::Stepper;
+use std::time::Duration;
 
 /// Images (n, C, H, W), already normalised, with their labels.
 #[derive(Clone, Copy, Debug)]
@@ -198,4 +199,9 @@ pub trait Device {
     /// # Errors
     /// The length differs.
     fn write(&mut self, part: Part, values: &[f32]) -> Result<(), DeviceError>;
+
+    /// Time that perturbing the weights has taken so far; none where it is not timed or no pass of its own.
+    fn perturbing(&self) -> Option<Duration> {
+        None
+    }
 }
