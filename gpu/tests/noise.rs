@@ -1,0 +1,90 @@
+//! The noise of the kernels is core's to the bit.
+
+use smoothout::backend::{Backend, Base, Draw, Selection};
+use smoothout::layers::{BatchNorm, Conv2d, Linear};
+use smoothout::network::{Layer, Network};
+use smoothout::noise::{Address, Distribution, Noise, Scaling};
+use smoothout::plan::{Plan, Purpose, Tensor};
+use smoothout::portable;
+use smoothout::shape::Shape;
+use smoothout_gpu::{Gpu, Keeps, Parameters, Selector};
+use std::sync::Arc;
+
+/// Filters shorter and longer than a block of 128, and one longer than a warp makes at once.
+fn tensors() -> Vec<Tensor> {
+    let mut network: Network<8> = Network::new(Shape::new(3, 8, 8));
+    network.push(format_args!("conv"), Layer::Conv2d(Conv2d::new(5, 3).with_bias())).expect("fits");
+    network.push(format_args!("norm"), Layer::BatchNorm(BatchNorm::default())).expect("fits");
+    network.push(format_args!("wide"), Layer::Conv2d(Conv2d::new(129, 5))).expect("fits");
+    network.push(format_args!("flat"), Layer::Flatten).expect("fits");
+    network.push(format_args!("hidden"), Layer::Linear(Linear::new(3))).expect("fits");
+    network.push(format_args!("last"), Layer::Linear(Linear::new(2))).expect("fits");
+    let plan = Plan::new(&network, 2, Purpose::Training).expect("a plan");
+    let mut tensors: Vec<Tensor> = plan.tensors().copied().collect();
+    // A filter of 5000 values, as networks of a reasonable size for a test have none.
+    let last = tensors.last().expect("tensors").range().end;
+    tensors.push(Tensor { offset: last, rows: 1, row_len: 5000, index: tensors.len() as u32, ..tensors[0] });
+    tensors
+}
+
+fn weights(count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) * [0.01, 1e-33, 3e-8, 700.0][i / 7 % 4]).collect()
+}
+
+fn expected(tensors: &[Tensor], weights: &mut [f32], draws: &[Draw]) -> Vec<f32> {
+    let mut shadow = vec![0.0; weights.len()];
+    let memory = portable::Memory {
+        weights,
+        shadow: &mut shadow,
+        scales: &mut [],
+        gradient: &mut [],
+        first: &mut [],
+        second: &mut [],
+        average: &mut [],
+    };
+    let strategy = portable::Strategy::Shadow;
+    let mut parameters = portable::Parameters::new(tensors, memory, strategy).expect("lengths fit");
+    for (i, draw) in draws.iter().enumerate() {
+        let base = if i == 0 { Base::Clean } else { Base::Perturbed };
+        parameters.perturb(draw, base).expect("shadow");
+    }
+    parameters.point().to_vec()
+}
+
+#[test]
+fn noise_is_cores_to_the_bit() {
+    let gpu = Arc::new(Gpu::open(&Selector::default()).expect("a device"));
+    let tensors = tensors();
+    let count = tensors.last().expect("tensors").range().end;
+    let mut clean = weights(count);
+    let mut parameters = Parameters::new(&gpu, &tensors, &clean, Keeps::default()).expect("memory");
+    let mut compared = 0;
+    for distribution in [Distribution::Uniform, Distribution::Gaussian, Distribution::Dropout] {
+        for scaling in [Scaling::Constant, Scaling::PerWeight, Scaling::PerFilter] {
+            for (strength, norms) in [(0.3, true), (1e-34, false)] {
+                let noise = Noise::new(distribution, scaling, strength).expect("valid");
+                let selection = Selection { norms, biases: !norms || scaling != Scaling::Constant, weights: true };
+                let address = Address { seed: 0xfeed_beef_0000_0001, step: 1 << 40, draw: 7 };
+                let draws = [
+                    Draw { noise, selection, address },
+                    Draw { noise: noise.negated(), selection, address: Address { draw: 8, ..address } },
+                ];
+                for many in [&draws[..1], &draws[..]] {
+                    for (i, draw) in many.iter().enumerate() {
+                        let base = if i == 0 { Base::Clean } else { Base::Perturbed };
+                        parameters.perturb(draw, base).expect("launches");
+                    }
+                    let point = parameters.read_point().expect("reads");
+                    let core = expected(&tensors, &mut clean, many);
+                    for (i, (a, b)) in point.iter().zip(&core).enumerate() {
+                        assert_eq!(a.to_bits(), b.to_bits(), "{noise:?} {} draws, element {i}: {a:e} {b:e}", many.len());
+                    }
+                    compared += core.len();
+                }
+            }
+        }
+    }
+    assert_eq!(compared, 36 * count);
+    parameters.denoise().expect("nothing");
+    assert_eq!(parameters.read_point().expect("reads"), clean);
+}
