@@ -2,6 +2,7 @@
 
 use super::pass::{Backward, Forward, Parts, Pass, take, take_mut};
 use super::relu;
+use super::rows::lend;
 use super::stage::Stage;
 use super::update::Receive;
 use crate::layers::Conv2d;
@@ -109,9 +110,9 @@ pub(super) fn forward(
     let (row_scratch, plane) = parts.scratch.split_at_mut_checked(weight.row_len)?;
     let plane = plane.get_mut(..geometry.output.pixels()).unwrap_or_default();
     let pixels = stage.shape.pixels().max(1);
+    let mut noise = pass.noise(weight, at);
     for row in rows {
-        let noise = pass.noise(weight, at);
-        let (filter, scale) = weight.at_point(row, noise, None, parts.state.weights, row_scratch)?;
+        let (filter, scale) = weight.at_point(row, lend(&mut noise), None, parts.state.weights, row_scratch)?;
         if let Some(scales) = stage.scales {
             *parts.scales.get_mut(scales + row)? = scale;
         }
@@ -154,12 +155,12 @@ pub(super) fn backward(
     let gradient = rest.get_mut(..weight.row_len)?;
     let pixels = stage.shape.pixels().max(1);
     let input = geometry.input.len();
+    let mut noise = pass.noise(weight, at);
     for row in rows {
         let mut filter: &[f32] = &[];
         if stage.input_gradient {
-            let noise = pass.noise(weight, at);
             let scale = stage.scales.and_then(|s| parts.scales.get(s + row).copied());
-            (filter, _) = weight.at_point(row, noise, scale, parts.state.weights, row_scratch)?;
+            (filter, _) = weight.at_point(row, lend(&mut noise), scale, parts.state.weights, row_scratch)?;
         }
         let trained = weight.range(row);
         gradient.fill(0.0);

@@ -2,6 +2,7 @@
 
 use super::pass::{Backward, Forward, Parts, Pass};
 use super::relu;
+use super::rows::lend;
 use super::stage::Stage;
 use super::update::Receive;
 use crate::noise::sequence::Sequence;
@@ -30,22 +31,21 @@ pub(super) fn forward(
         }
     }
     let block = parts.scratch.len().max(1);
+    let mut noise = pass.noise(weight, at);
     for row in rows {
-        let noise = pass.noise(weight, at);
         if inputs <= block {
-            let (filter, scale) = weight.at_point(row, noise, None, parts.state.weights, parts.scratch)?;
+            let (filter, scale) = weight.at_point(row, lend(&mut noise), None, parts.state.weights, parts.scratch)?;
             remember(stage, row, scale, parts.scales)?;
             add_dots(filter, 0, x, inputs, row, y, outputs);
         } else {
             let mut scale = 0.0;
-            if let (Some((noise, at)), Some(range)) = (noise, weight.range(row)) {
+            if let (Some((noise, at)), Some(range)) = (&noise, weight.range(row)) {
                 scale = noise.next_scale(at, parts.state.weights.get(range)?, parts.scratch);
                 remember(stage, row, scale, parts.scales)?;
             }
             for start in (0..inputs).step_by(block) {
                 let part = start..(start + block).min(inputs);
-                let noise = pass.noise(weight, at);
-                let filter = weight.part(row, part, noise, scale, parts.state.weights, parts.scratch)?;
+                let filter = weight.part(row, part, lend(&mut noise), scale, parts.state.weights, parts.scratch)?;
                 add_dots(filter, start, x, inputs, row, y, outputs);
             }
         }
@@ -154,22 +154,20 @@ pub(super) fn backward(
     let weight = stage.weight.as_ref()?;
     let (inputs, outputs) = (weight.row_len, stage.shape.channels);
     let Backward { x, dy, dx, .. } = pass.backward_buffers(stage, parts.values, images)?;
+    let mut noise = if stage.input_gradient { pass.noise(weight, at) } else { None };
     for row in rows {
         let scale = stage.scales.and_then(|s| parts.scales.get(s + row).copied()).unwrap_or(0.0);
         let trained = weight.range(row);
         let block = parts.scratch.len().max(1);
         // A neuron that the ReLU has shut for all images passes no gradient on.
         let shut = dy.chunks_exact(outputs.max(1)).all(|dy| dy.get(row) == Some(&0.0));
-        if stage.input_gradient
-            && shut
-            && let Some((noise, at)) = pass.noise(weight, at)
-        {
+        if shut && let Some((noise, at)) = lend(&mut noise) {
             noise.pass_over(at, inputs);
         }
         for start in (0..inputs).step_by(block) {
             let part = start..(start + block).min(inputs);
             if stage.input_gradient && !shut {
-                let noise = pass.noise(weight, at);
+                let noise = lend(&mut noise);
                 let filter =
                     weight.part(row, part.clone(), noise, scale, parts.state.weights, parts.scratch)?;
                 for (dx, dy) in dx.chunks_exact_mut(inputs.max(1)).zip(dy.chunks_exact(outputs.max(1))) {

@@ -10,6 +10,12 @@ use core::ops::Range;
 /// Noise of a tensor's next values.
 pub(super) type NextNoise<'n> = Option<(&'n Noise, &'n mut Sequence)>;
 
+/// The same noise, lent for one filter.
+#[inline(always)]
+pub(super) fn lend<'n>(noise: &'n mut NextNoise<'_>) -> NextNoise<'n> {
+    noise.as_mut().map(|(noise, at)| (*noise, &mut **at))
+}
+
 impl<'m> Parameter<'m> {
     /// Filter `row`, and the scale of its noise, which `scale` gives when it is known already. `scratch` has room for the
     /// filter.

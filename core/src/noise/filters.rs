@@ -1,11 +1,8 @@
 //! Noise of one filter after the other, from a [`Sequence`]; the same bits as everywhere.
 
 use super::norm::RunningNorm;
-use super::sequence::{SHIFT, Sequence, odd_shifted};
+use super::sequence::{Sequence, negative_odd};
 use super::{Distribution, NORM_EPS, Noise, Scaling, UNIT, norm};
-
-/// Below this a scale times 2^-15 could be subnormal.
-const SMALL: f32 = 1e-30;
 
 /// The root of a square is the magnitude itself where the square neither overflows nor loses bits.
 const EXACT: core::ops::Range<f32> = 1e-15..1e15;
@@ -14,7 +11,7 @@ impl Noise {
     /// Writes the next filter plus its noise to `to`, which is as long, and returns the noise's scale.
     pub(crate) fn perturb_filter(&self, at: &mut Sequence, clean: &[f32], to: &mut [f32]) -> f32 {
         if (self.scaling, self.distribution) == (Scaling::PerFilter, Distribution::Uniform) {
-            let squares = at.halves_and_squares(to);
+            let squares = at.odds_and_squares(to);
             let scale = self.uniform_scale(clean, squares);
             add_uniform(scale, clean, to);
             scale
@@ -52,7 +49,7 @@ impl Noise {
     pub(crate) fn perturb_part(&self, at: &mut Sequence, scale: f32, clean: &[f32], to: &mut [f32]) {
         let per_weight = self.scaling == Scaling::PerWeight;
         if self.distribution == Distribution::Uniform && !per_weight {
-            at.halves(to);
+            at.odds(to);
             return add_uniform(scale, clean, to);
         }
         self.units(at, clean, to);
@@ -90,14 +87,15 @@ impl Noise {
         match self.distribution {
             Distribution::Gaussian => at.normals(to),
             Distribution::Uniform => {
-                at.halves(to);
-                to.iter_mut().for_each(|to| *to = odd_shifted(*to) as f32 * SHIFT);
+                at.odds(to);
+                to.iter_mut().for_each(|to| *to = -negative_odd(*to) as f32);
             }
             Distribution::Dropout => {
-                at.halves(to);
+                at.odds(to);
                 let threshold = self.threshold();
                 for (to, w) in to.iter_mut().zip(clean) {
-                    *to = if to.to_bits() >> 16 < threshold { -w } else { 0.0 };
+                    let half = (!negative_odd(*to) >> 1) as u16;
+                    *to = if u32::from(half) < threshold { -w } else { 0.0 };
                 }
             }
         }
@@ -116,24 +114,17 @@ fn magnitude(value: f32) -> f32 {
     if EXACT.contains(&value) { value } else { norm(&[value]) }
 }
 
-/// Makes of the bits in `to` the values `clean` plus their noise.
+/// Makes of the odd integers in `to` the values `clean` plus their noise.
 fn add_uniform(scale: f32, clean: &[f32], to: &mut [f32]) {
-    if scale.abs() < SMALL {
-        // Where the fast way could round twice.
-        for (w, to) in clean.iter().zip(to) {
-            *to = w + odd_shifted(*to) as f32 * SHIFT * scale;
-        }
-        return;
-    }
-    let scale = scale * SHIFT;
+    let scale = -scale;
     let (fours, rest) = clean.as_chunks::<4>();
     let (fours_to, rest_to) = to.as_chunks_mut::<4>();
     for (&[a, b, c, d], to) in fours.iter().zip(fours_to) {
-        let [e, f, g, h] = to.map(|bits| odd_shifted(bits) as f32);
+        let [e, f, g, h] = to.map(|odd| negative_odd(odd) as f32);
         *to = [a + e * scale, b + f * scale, c + g * scale, d + h * scale];
     }
     for (w, to) in rest.iter().zip(rest_to) {
-        *to = w + odd_shifted(*to) as f32 * scale;
+        *to = w + negative_odd(*to) as f32 * scale;
     }
 }
 

@@ -17,47 +17,39 @@ pub(crate) struct Sequence {
     word: u32,
 }
 
-/// An element's sixteen bits k in the form that costs least: (2k + 1) * 2^15 as an integer, whose conversion to f32 is
-/// exact. It stands in memory as the f32 of the same 32 bits.
+/// -(2k + 1) of an element's sixteen bits k, which costs less than 2k + 1: stands in memory as the f32 of the same bits.
 #[inline(always)]
-pub(crate) fn odd_shifted(stored: f32) -> i32 {
+pub(crate) fn negative_odd(stored: f32) -> i32 {
     stored.to_bits().cast_signed()
 }
 
-/// 2^-15, which makes of [`odd_shifted`] the odd integer 2k + 1.
-pub(crate) const SHIFT: f32 = 1.0 / 32768.0;
-
+/// Of a word's low half: -(2k + 1) = !(2k).
 #[inline(always)]
-fn low(word: u32) -> f32 {
-    f32::from_bits(word << 16 | 0x8000)
+fn low(word: u32) -> i32 {
+    !((word << 16).cast_signed() >> 15)
+}
+
+/// Of its high half. The shift leaves a bit of the low half where !(2k) has a 1.
+#[inline(always)]
+fn high(word: u32) -> i32 {
+    !(word.cast_signed() >> 15) | 1
 }
 
 #[inline(always)]
-fn high(word: u32) -> f32 {
-    f32::from_bits(word & 0xffff_0000 | 0x8000)
+fn stored(odd: i32) -> f32 {
+    f32::from_bits(odd.cast_unsigned())
 }
 
-/// Adds up k !k of both halves of words.
-#[derive(Clone, Copy, Default)]
-struct Squares(i64);
+#[inline(always)]
+fn square(odd: i32) -> i64 {
+    i64::from(odd) * i64::from(odd)
+}
 
-impl Squares {
-    #[inline(always)]
-    fn add(&mut self, half: u32) {
-        let k = half as i16;
-        self.0 += i64::from(i32::from(k) * i32::from(!k));
-    }
-
-    #[inline(always)]
-    fn add_both(&mut self, word: u32) {
-        self.add(word);
-        self.add(word >> 16);
-    }
-
-    /// Sum of (2k + 1)² = 1 - 4 k !k, where !k = -k - 1, over `len` elements.
-    fn sum(self, len: usize) -> u64 {
-        (len as i64 - 4 * self.0).cast_unsigned()
-    }
+/// k !k of a half, which is (1 - (2k + 1)²) / 4 as !k = -k - 1.
+#[inline(always)]
+fn product(half: u32) -> i64 {
+    let k = i32::from(half as i16);
+    i64::from(k * !k)
 }
 
 impl Sequence {
@@ -68,90 +60,84 @@ impl Sequence {
 
     /// Sum of the squared odd integers of the next `len` elements, which are passed over.
     pub(crate) fn squares(&mut self, len: usize) -> u64 {
-        let mut squares = Squares::default();
+        let mut sum = 0;
+        let both = |sum: i64, word: u32| sum + product(word) + product(word >> 16);
         let mut left = len;
         while left > 0 {
             let mut run = self.run(left);
             left -= run;
             self.element += run;
             if (self.element - run) % 2 == 1 {
-                squares.add(self.word >> 16);
+                sum += product(self.word >> 16);
                 run -= 1;
             }
             let mut generator = self.generator.clone();
             for _ in 0..run / 4 {
-                squares.add_both(generator.next_u32());
-                squares.add_both(generator.next_u32());
+                sum = both(sum, generator.next_u32());
+                sum = both(sum, generator.next_u32());
             }
             if run & 2 != 0 {
-                squares.add_both(generator.next_u32());
+                sum = both(sum, generator.next_u32());
             }
             if run & 1 != 0 {
                 self.word = generator.next_u32();
-                squares.add(self.word);
+                sum += product(self.word);
             }
             self.generator = generator;
         }
-        squares.sum(len)
+        (len as i64 - 4 * sum).cast_unsigned()
     }
 
-    /// Writes the next elements' bits, as [`odd_shifted`] reads them.
-    pub(crate) fn halves(&mut self, to: &mut [f32]) {
+    /// Writes the next elements' odd integers, as [`negative_odd`] reads them.
+    pub(crate) fn odds(&mut self, to: &mut [f32]) {
         self.draw::<false>(to);
     }
 
-    /// The same, and the sum of their squared odd integers.
-    pub(crate) fn halves_and_squares(&mut self, to: &mut [f32]) -> u64 {
+    /// The same, and the sum of their squares.
+    pub(crate) fn odds_and_squares(&mut self, to: &mut [f32]) -> u64 {
         self.draw::<true>(to)
     }
 
     fn draw<const SQUARES: bool>(&mut self, to: &mut [f32]) -> u64 {
-        let len = to.len();
-        let mut squares = Squares::default();
+        let mut squares = 0;
+        let mut put = |to: &mut f32, odd: i32| {
+            *to = stored(odd);
+            if SQUARES {
+                squares += square(odd);
+            }
+        };
         let mut rest = to;
         while !rest.is_empty() {
             let run = self.run(rest.len());
             let Some((now, later)) = rest.split_at_mut_checked(run) else { break };
             rest = later;
-            let odd = self.element % 2;
+            let Some((first, now)) = now.split_at_mut_checked(self.element % 2) else { break };
             self.element += run;
-            let Some((first, now)) = now.split_at_mut_checked(odd) else { break };
             if let Some(first) = first.first_mut() {
-                *first = high(self.word);
-                if SQUARES {
-                    squares.add(self.word >> 16);
-                }
+                put(first, high(self.word));
             }
             let mut generator = self.generator.clone();
             let (eights, rest) = now.as_chunks_mut::<8>();
             for to in eights {
-                let (fours, _) = to.as_chunks_mut::<4>();
-                for to in fours {
-                    let (one, two) = (generator.next_u32(), generator.next_u32());
-                    *to = [low(one), high(one), low(two), high(two)];
-                    if SQUARES {
-                        squares.add_both(one);
-                        squares.add_both(two);
-                    }
+                for [even, odd] in to.as_chunks_mut::<2>().0 {
+                    let word = generator.next_u32();
+                    put(even, low(word));
+                    put(odd, high(word));
                 }
             }
-            for pair in rest.chunks_mut(2) {
+            let (pairs, last) = rest.as_chunks_mut::<2>();
+            for [even, odd] in pairs {
+                let word = generator.next_u32();
+                put(even, low(word));
+                put(odd, high(word));
+            }
+            if let Some(last) = last.first_mut() {
                 self.word = generator.next_u32();
-                if SQUARES {
-                    squares.add(self.word);
-                }
-                if let [even, odd] = pair {
-                    (*even, *odd) = (low(self.word), high(self.word));
-                    if SQUARES {
-                        squares.add(self.word >> 16);
-                    }
-                } else if let [even] = pair {
-                    *even = low(self.word);
-                }
+                put(last, low(self.word));
             }
             self.generator = generator;
         }
-        squares.sum(len)
+        squares.cast_unsigned()
     }
 
     /// Writes the next elements' standard normal deviates.
@@ -213,15 +199,15 @@ mod tests {
                 let part = &expected[at..at + len];
                 let mut to = vec![0.0; len];
                 let passed = sequence.clone().squares(len);
-                let squares = sequence.clone().halves_and_squares(&mut to);
+                let squares = sequence.clone().odds_and_squares(&mut to);
                 let mut over = sequence.clone();
                 over.pass_over(len, 2);
-                sequence.halves(&mut to);
+                sequence.odds(&mut to);
                 let mut next = [[0.0; 9]; 2];
-                over.halves(&mut next[0]);
-                sequence.clone().halves(&mut next[1]);
+                over.odds(&mut next[0]);
+                sequence.clone().odds(&mut next[1]);
                 assert!(next[0].map(f32::to_bits) == next[1].map(f32::to_bits), "{lens:?} {at}");
-                let got: Vec<i32> = to.iter().map(|h| odd_shifted(*h) >> 15).collect();
+                let got: Vec<i32> = to.iter().map(|odd| -negative_odd(*odd)).collect();
                 assert!(got == part, "{lens:?} {at}");
                 assert_eq!(squares, part.iter().map(|n| (*n as i64 * *n as i64) as u64).sum::<u64>());
                 assert_eq!(passed, squares);
