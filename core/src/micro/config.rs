@@ -1,7 +1,7 @@
 //! What a session does and what it trains.
 
 use crate::network::Layer;
-use super::SessionError;
+use super::{SessionError, built};
 use crate::optimizer::{Optimizer, Update};
 use crate::plan::{PlannedLayer, Role, Tensor};
 use crate::step::{Method, Stepper};
@@ -62,6 +62,8 @@ impl Config<'_> {
     pub(super) fn check(&self) -> Result<(), SessionError> {
         self.optimizer.check().map_err(SessionError::Optimizer)?;
         Stepper::new(self.method, self.seed).map_err(SessionError::Method)?;
+        built::check_optimizer(&self.optimizer)?;
+        built::check_method(&self.method)?;
         let unsupported = |what| Err(SessionError::Unsupported { what });
         match self.method {
             Method::Sam { .. } => unsupported("SAM"),

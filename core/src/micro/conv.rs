@@ -1,10 +1,10 @@
 //! Convolution: one filter at a time, over all images of the batch.
 
 use super::pass::{Backward, Forward, Parts, Pass, take, take_mut};
-use super::relu;
 use super::rows::lend;
 use super::stage::Stage;
 use super::update::Receive;
+use super::{built, relu};
 use crate::layers::Conv2d;
 use crate::noise::sequence::Sequence;
 use crate::shape::Shape;
@@ -49,6 +49,9 @@ impl Geometry {
 
     /// Whether the fast ways apply: stride 1, a common square kernel, and no more padding than it covers.
     const fn is_plain(&self) -> bool {
+        if !built::ANY_CONVOLUTION {
+            return true;
+        }
         let [ph, pw] = self.padding;
         let small = matches!((self.stride, self.kernel), ([1, 1], [3, 3] | [5, 5]));
         small && ph < self.kernel[0] && pw < self.kernel[1]
@@ -122,12 +125,12 @@ pub(super) fn forward(
         for image in 0..pass.images {
             let x = take(x, image * geometry.input.len() + channel * geometry.input.pixels(),
                 channels * geometry.input.pixels())?;
-            let y = y.get_mut((image * stage.shape.channels + row) * pixels..)?.get_mut(..pixels)?;
-            if stage.pool.is_some() {
-                convolve(&geometry, x, filter, bias, plane);
+            let y = take_mut(y, (image * stage.shape.channels + row) * pixels, pixels)?;
+            let pooled = stage.pool.is_some();
+            convolve(&geometry, x, filter, bias, if pooled { &mut *plane } else { &mut *y });
+            if pooled {
                 relu::finish(stage, image, row, plane, y, extra)?;
             } else {
-                convolve(&geometry, x, filter, bias, y);
                 relu::finish_in_place(stage, image, row, y, extra)?;
             }
         }
@@ -235,6 +238,7 @@ fn add_plane(geometry: &Geometry, x: &[f32], taps: &[f32], y: &mut [f32]) {
     match (geometry.kernel[1], geometry.output.width > 4) {
         (3, true) => add_rows::<3, 8, 10>(geometry, x, taps, y),
         (3, false) => add_rows::<3, 4, 6>(geometry, x, taps, y),
+        _ if !built::ANY_CONVOLUTION => {}
         (_, true) => add_rows::<5, 8, 12>(geometry, x, taps, y),
         (_, false) => add_rows::<5, 4, 8>(geometry, x, taps, y),
     }
@@ -319,6 +323,7 @@ fn weight_gradient(geometry: &Geometry, x: &[f32], dy: &[f32], gradient: &mut [f
             match (geometry.kernel[1], geometry.output.width > 4) {
                 (3, true) => add_taps::<3, 8, 10>(geometry, x, dy, gradient),
                 (3, false) => add_taps::<3, 4, 6>(geometry, x, dy, gradient),
+                _ if !built::ANY_CONVOLUTION => {}
                 (_, true) => add_taps::<5, 8, 12>(geometry, x, dy, gradient),
                 (_, false) => add_taps::<5, 4, 8>(geometry, x, dy, gradient),
             }
@@ -426,7 +431,8 @@ fn add_multiple(to: &mut [f32], g: f32, from: &[f32]) {
         to.iter_mut().zip(from).for_each(|(to, from)| *to += g * from);
         Some(())
     }
-    if whole::<3>(to, g, from).or_else(|| whole::<5>(to, g, from)).is_none() {
+    let five = |to: &mut [f32]| if built::ANY_CONVOLUTION { whole::<5>(to, g, from) } else { None };
+    if whole::<3>(to, g, from).or_else(|| five(to)).is_none() {
         to.iter_mut().zip(from).for_each(|(to, from)| *to += g * from);
     }
 }

@@ -1,6 +1,6 @@
 //! Fully connected layers: one neuron at a time, in parts of its weights, over all images of the batch.
 
-use super::pass::{Backward, Forward, Parts, Pass};
+use super::pass::{Backward, Forward, Parts, Pass, take};
 use super::relu;
 use super::rows::lend;
 use super::stage::Stage;
@@ -74,30 +74,22 @@ fn add_dots(
     y: &mut [f32],
     outputs: usize,
 ) {
-    let mut ys = y.chunks_exact_mut(outputs.max(1));
+    let mut ys = y.chunks_exact_mut(outputs.max(1)).filter_map(|y| y.get_mut(row));
+    let part = |x, image| take(x, image * inputs + start, filter.len()).unwrap_or_default();
     let mut groups = x.chunks_exact((SIDE * inputs).max(1));
     for group in &mut groups {
-        let mut each = group.chunks_exact(inputs.max(1)).map(|x| x.get(start..).unwrap_or_default());
-        let mut next = || each.next().unwrap_or_default();
-        let sums = dots(filter, [next(), next(), next(), next()]);
-        for (sum, y) in sums.into_iter().zip(&mut ys) {
-            if let Some(y) = y.get_mut(row) {
-                *y += sum;
-            }
-        }
+        let sums = dots(filter, core::array::from_fn(|image| part(group, image)));
+        sums.iter().zip(&mut ys).for_each(|(sum, y)| *y += sum);
     }
-    for (x, y) in groups.remainder().chunks_exact(inputs.max(1)).zip(ys) {
-        if let Some(y) = y.get_mut(row) {
-            *y += dot(filter, x.get(start..).unwrap_or_default());
-        }
-    }
+    let rest = groups.remainder();
+    ys.enumerate().for_each(|(image, y)| *y += dot(filter, part(rest, image)));
 }
 
 /// Sum of products in four partial sums.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 4];
     let (fours, rest) = a.as_chunks::<4>();
-    let (b_fours, b) = b.get(..a.len()).unwrap_or_default().as_chunks::<4>();
+    let (b_fours, b) = b.as_chunks::<4>();
     // Two fours at a time halve the cost of the loop.
     let (pairs, odd) = fours.as_chunks::<2>();
     let (b_pairs, b_odd) = b_fours.as_chunks::<2>();
@@ -106,16 +98,14 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
         multiply_add(&mut lanes, c, d);
     }
     odd.iter().zip(b_odd).for_each(|(a, b)| multiply_add(&mut lanes, a, b));
-    total(lanes, rest, b)
+    add_rest(total(lanes), rest, b)
 }
 
 /// The same products of `a` with four others.
 fn dots(a: &[f32], [b, c, d, e]: [&[f32]; SIDE]) -> [f32; SIDE] {
     let mut lanes = [[0.0f32; 4]; SIDE];
     let (fours, rest) = a.as_chunks::<4>();
-    let cut = |b: &'_ [f32]| b.len().min(a.len());
-    let ((bs, b), (cs, c)) = (chunks(b, cut(b)), chunks(c, cut(c)));
-    let ((ds, d), (es, e)) = (chunks(d, cut(d)), chunks(e, cut(e)));
+    let ((bs, b), (cs, c), (ds, d), (es, e)) = (b.as_chunks(), c.as_chunks(), d.as_chunks(), e.as_chunks());
     for ((((a, b), c), d), e) in fours.iter().zip(bs).zip(cs).zip(ds).zip(es) {
         let [of_b, of_c, of_d, of_e] = &mut lanes;
         multiply_add(of_b, a, b);
@@ -123,12 +113,11 @@ fn dots(a: &[f32], [b, c, d, e]: [&[f32]; SIDE]) -> [f32; SIDE] {
         multiply_add(of_d, a, d);
         multiply_add(of_e, a, e);
     }
-    let [of_b, of_c, of_d, of_e] = lanes;
-    [total(of_b, rest, b), total(of_c, rest, c), total(of_d, rest, d), total(of_e, rest, e)]
-}
-
-fn chunks(values: &[f32], len: usize) -> (&[[f32; 4]], &[f32]) {
-    values.get(..len).unwrap_or_default().as_chunks()
+    let mut sums = lanes.map(total);
+    if !rest.is_empty() {
+        sums.iter_mut().zip([b, c, d, e]).for_each(|(sum, b)| *sum = add_rest(*sum, rest, b));
+    }
+    sums
 }
 
 #[inline(always)]
@@ -136,8 +125,13 @@ fn multiply_add(lanes: &mut [f32; 4], a: &[f32; 4], b: &[f32; 4]) {
     lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (a, b))| *lane += a * b);
 }
 
-fn total(lanes: [f32; 4], a: &[f32], b: &[f32]) -> f32 {
-    let sum = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+fn total(lanes: [f32; 4]) -> f32 {
+    (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+}
+
+/// The products of what does not fill four lanes.
+#[inline(never)]
+fn add_rest(sum: f32, a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(sum, |sum, (a, b)| sum + a * b)
 }
 

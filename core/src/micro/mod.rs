@@ -79,6 +79,20 @@
 //! The noise takes some 35 instructions a weight where the backward pass needs the perturbed filter again, 28 where it does
 //! not. `tests/qemu/bars` prints the newest figures, with stack and session.
 //!
+//! # What to build in
+//! The default feature `micro-all` builds in everything. Without default features a session trains 3x3 convolutions with stride
+//! 1 and linear layers, each with the ReLU and max pooling behind it, with uniform noise that is constant or per filter,
+//! by SGD with or without momentum. Each of these adds to that, and to the flash; a session that needs one which is
+//! left out is refused by its name:
+//!
+//! | feature | what |
+//! |---|---|
+//! | `micro-batch-norm` | batch norm |
+//! | `micro-elementwise` | sums, dropout, average pooling; ReLU and max pooling that stand alone |
+//! | `micro-any-convolution` | other kernels, strides and paddings |
+//! | `micro-any-noise` | Gaussian and dropout noise; noise per weight |
+//! | `micro-any-optimizer` | Adam, AdamW, Nesterov's momentum |
+//!
 //! # Time slices
 //! [`begin`](Session::begin), then [`advance`](Session::advance) until it returns an outcome. One call does one filter or
 //! channel of one stage over all images of a ghost batch, forward or backward: at most 3 × batch × weights of a filter ×
@@ -97,6 +111,7 @@
 //! the traits of [`backend`](crate::backend) and is held to the same meaning by the conformance suite.
 
 mod batch_norm;
+mod built;
 mod config;
 mod conv;
 pub mod crc;

@@ -4,7 +4,7 @@ use super::layout::Layout;
 use super::rows::NextNoise;
 use super::stage::{Feed, Memory, Parameter, Stage};
 use super::update::Receive;
-use super::{batch_norm, conv, elementwise, linear, relu};
+use super::{batch_norm, built, conv, elementwise, linear, relu};
 use crate::backend::Draw;
 use crate::network::Layer;
 use crate::noise::Address;
@@ -108,7 +108,10 @@ impl Pass {
         match &stage.layer {
             Layer::Conv2d(conv) => conv::forward(conv, stage, rows, self, parts, images, at),
             Layer::Linear(_) => linear::forward(stage, rows, self, parts, images, at),
-            Layer::BatchNorm(norm) => batch_norm::forward(norm, stage, rows, self, parts, images),
+            Layer::BatchNorm(norm) if built::BATCH_NORM => {
+                batch_norm::forward(norm, stage, rows, self, parts, images)
+            }
+            _ if !built::ELEMENTWISE => None,
             _ => elementwise::forward(stage, rows, self, parts, images),
         }
     }
@@ -156,9 +159,10 @@ impl Pass {
                 conv::backward(conv, stage, rows, self, parts, images, at, receive)
             }
             Layer::Linear(_) => linear::backward(stage, rows, self, parts, images, at, receive),
-            Layer::BatchNorm(norm) => {
+            Layer::BatchNorm(norm) if built::BATCH_NORM => {
                 batch_norm::backward(norm, stage, rows, self, parts, images, receive)
             }
+            _ if !built::ELEMENTWISE => None,
             _ => elementwise::backward(stage, rows, self, parts),
         }
     }

@@ -69,24 +69,21 @@ pub(super) fn maximum(
         *y = if cut { 0.0 } else { largest };
         bytes.push(if cut { CLIPPED } else { place as u8 });
     };
-    if (pool.kernel, pool.stride, pool.padding) == ([2, 2], [2, 2], [0, 0]) && input.width > 0 {
-        // The usual windows, two rows of pairs at a time.
-        let rows = x.chunks_exact((2 * input.width).max(1));
-        for (x, y) in rows.zip(y.chunks_exact_mut(output.width.max(1))) {
-            let (upper, lower) = x.split_at_checked(input.width).unwrap_or_default();
-            let (upper, lower) = (upper.as_chunks::<2>().0, lower.as_chunks::<2>().0);
-            for ((&[a, b], &[c, d]), y) in upper.iter().zip(lower).zip(y) {
-                let (place, largest) = if exceeds(b, a) { (1, b) } else { (0, a) };
-                let (below, other) = if exceeds(d, c) { (3, d) } else { (2, c) };
-                let second = exceeds(other, largest);
-                give(y, if second { below } else { place }, if second { other } else { largest });
-            }
-        }
-        return bytes.finish();
-    }
+    let usual = (pool.kernel, pool.stride, pool.padding) == ([2, 2], [2, 2], [0, 0]);
     for (oh, y) in y.chunks_exact_mut(output.width.max(1)).enumerate() {
         let rows = clipped(oh, kh, sh, ph, input.height);
+        let first = rows.start * input.width;
         for (ow, y) in y.iter_mut().enumerate() {
+            if usual
+                && let Some([a, b]) = x.get(first + 2 * ow..).and_then(|x| x.first_chunk())
+                && let Some([c, d]) = x.get(first + input.width + 2 * ow..).and_then(|x| x.first_chunk())
+            {
+                let (place, largest) = if exceeds(*b, *a) { (1, *b) } else { (0, *a) };
+                let (below, other) = if exceeds(*d, *c) { (3, *d) } else { (2, *c) };
+                let second = exceeds(other, largest);
+                give(y, if second { below } else { place }, if second { other } else { largest });
+                continue;
+            }
             let columns = clipped(ow, kw, sw, pw, input.width);
             let (mut place, mut largest) = (0, f32::NEG_INFINITY);
             for row in rows.clone() {

@@ -1,7 +1,7 @@
 //! The plan, compiled: layers with the ReLU and the pooling behind them fused into one stage.
 
 use super::error::SessionError;
-use super::{Config, Model, Weights};
+use super::{Config, Model, Weights, built};
 use crate::layers::MaxPool2d;
 use crate::network::{Layer, Source};
 use crate::plan::{Plan, PlannedLayer, Role, Tensor};
@@ -134,7 +134,7 @@ impl Stage<'_> {
 
     /// Whether the batch's own statistics are used in training: those of a trained batch norm.
     pub(super) fn uses_batch(&self) -> bool {
-        matches!(self.layer, Layer::BatchNorm(_)) && self.trains()
+        built::BATCH_NORM && matches!(self.layer, Layer::BatchNorm(_)) && self.trains()
     }
 
     /// Whether the backward pass reads what the forward pass was fed with.
@@ -194,6 +194,7 @@ pub(super) fn compile<'m, const L: usize, const N: usize>(
             let _ = given.push(input);
             continue;
         }
+        built::check_layer(&layer.layer)?;
         let mut parameter = |tensor: &Option<Tensor>| {
             tensor.as_ref().map(|tensor| {
                 let weights = model.map_or(Weights::F32(&[]), |model| model.tensor(tensor));
@@ -307,15 +308,14 @@ fn connect(stages: &mut [Stage<'_>]) {
         stage.input_gradient = live(stage.input);
         stage.addend_gradient = live(stage.addend);
         stage.live = stage.trains() || stage.input_gradient || stage.addend_gradient;
-        let later = |feed: Feed, rest: &[Stage<'_>]| {
-            rest.iter().skip(1).any(|s| s.feeds().contains(&feed))
-        };
         let (input, addend) = (stage.input, stage.addend);
-        let (of_input, of_addend) = (!later(input, rest), !later(addend, rest));
-        if let Some(stage) = rest.first_mut() {
-            stage.first_of_input = of_input;
-            // A sum of a value with itself writes its gradient twice.
-            stage.first_of_addend = of_addend && addend != input;
+        stage.first_of_input = true;
+        // A sum of a value with itself writes its gradient twice.
+        stage.first_of_addend = addend != input;
+        let Some((stage, later)) = rest.split_first_mut() else { break };
+        for feed in later.iter().flat_map(Stage::feeds) {
+            stage.first_of_input &= feed != input;
+            stage.first_of_addend &= feed != addend;
         }
     }
 }

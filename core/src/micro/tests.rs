@@ -1,7 +1,7 @@
 //! Sessions against the portable backend: the same algorithm within rounding, on every kind of layer and method.
 
 mod frozen;
-mod networks;
+pub(super) mod networks;
 mod portable;
 
 use super::*;

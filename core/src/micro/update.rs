@@ -1,5 +1,6 @@
 //! What is done with a filter's gradient the moment it is there.
 
+use super::built;
 use super::pass::State;
 use crate::optimizer::{Optimizer, Update};
 use core::ops::Range;
@@ -15,7 +16,9 @@ pub(super) struct Rule {
 impl Rule {
     pub(super) fn new(update: Update) -> Self {
         let mut corrections = [1.0, 1.0];
-        if let Optimizer::Adam { betas: [first, second], .. } = update.optimizer {
+        if let Optimizer::Adam { betas: [first, second], .. } = update.optimizer
+            && built::ANY_OPTIMIZER
+        {
             corrections =
                 [1.0 / left(first, update.time), 1.0 / libm::sqrtf(left(second, update.time))];
         }
@@ -44,9 +47,10 @@ impl Rule {
                 for ((w, g), v) in weights.iter_mut().zip(gradient).zip(first) {
                     let g = g * gradient_scale + weight_decay * *w;
                     *v = momentum * *v + g;
-                    *w -= rate * if nesterov { g + momentum * *v } else { *v };
+                    *w -= rate * if nesterov && built::ANY_OPTIMIZER { g + momentum * *v } else { *v };
                 }
             }
+            Optimizer::Adam { .. } if !built::ANY_OPTIMIZER => {}
             Optimizer::Adam { betas: [b1, b2], eps, decoupled } => {
                 let [c1, c2] = self.corrections;
                 let step = rate * c1;

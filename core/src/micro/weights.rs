@@ -34,29 +34,25 @@ impl Weights<'_> {
     }
 
     /// Writes values `start..start + to.len()`, which belong to filter `row`, to `to`; past the end, zeros.
+    #[inline(never)]
     pub fn read(&self, row: usize, start: usize, to: &mut [f32]) {
+        to.fill(0.0);
         match *self {
             Weights::F32(values) => {
                 let values = values.get(start..).unwrap_or_default();
-                copy(values.iter().copied(), to);
+                to.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
             }
             Weights::Bytes(bytes) => {
-                let (words, _) = bytes.as_chunks::<4>();
-                copy(words.get(start..).unwrap_or_default().iter().map(|w| f32::from_le_bytes(*w)), to);
+                let words = bytes.as_chunks().0.get(start..).unwrap_or_default();
+                to.iter_mut().zip(words).for_each(|(to, word)| *to = f32::from_le_bytes(*word));
             }
             Weights::Int8 { values, scales } => {
-                let (scales, _) = scales.as_chunks::<4>();
-                let scale = scales.get(row).map_or(0.0, |s| f32::from_le_bytes(*s));
+                let scale = scales.as_chunks().0.get(row).map_or(0.0, |scale| f32::from_le_bytes(*scale));
                 let values = values.get(start..).unwrap_or_default();
-                copy(values.iter().map(|v| f32::from(v.cast_signed()) * scale), to);
+                to.iter_mut().zip(values).for_each(|(to, v)| *to = f32::from(v.cast_signed()) * scale);
             }
         }
     }
-}
-
-fn copy(values: impl Iterator<Item = f32>, to: &mut [f32]) {
-    let values = values.chain(core::iter::repeat(0.0));
-    to.iter_mut().zip(values).for_each(|(to, value)| *to = value);
 }
 
 /// Where a session finds the parameters that it does not train, and what it starts from.

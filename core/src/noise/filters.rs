@@ -7,10 +7,23 @@ use super::{Distribution, NORM_EPS, Noise, Scaling, UNIT, norm};
 /// The root of a square is the magnitude itself where the square neither overflows nor loses bits.
 const EXACT: core::ops::Range<f32> = 1e-15..1e15;
 
+/// Whether noise can be Gaussian, dropout, or scaled per weight here; what is left out takes no flash.
+pub(crate) const ANY_NOISE: bool = cfg!(feature = "micro-any-noise");
+
 impl Noise {
+    /// Scaling and distribution, where those that are left out cannot be.
+    #[inline(always)]
+    fn kind(&self) -> (Scaling, Distribution) {
+        match self.scaling {
+            _ if ANY_NOISE => (self.scaling, self.distribution),
+            Scaling::PerFilter => (Scaling::PerFilter, Distribution::Uniform),
+            _ => (Scaling::Constant, Distribution::Uniform),
+        }
+    }
+
     /// Writes the next filter plus its noise to `to`, which is as long, and returns the noise's scale.
     pub(crate) fn perturb_filter(&self, at: &mut Sequence, clean: &[f32], to: &mut [f32]) -> f32 {
-        if (self.scaling, self.distribution) == (Scaling::PerFilter, Distribution::Uniform) {
+        if self.kind() == (Scaling::PerFilter, Distribution::Uniform) {
             let squares = at.odds_and_squares(to);
             let scale = self.uniform_scale(clean, squares);
             add_uniform(scale, clean, to);
@@ -24,7 +37,7 @@ impl Noise {
 
     /// Scale of the next filter; nothing is passed over. `scratch` holds at least one value.
     pub(crate) fn next_scale(&self, at: &Sequence, clean: &[f32], scratch: &mut [f32]) -> f32 {
-        let scale = match (self.scaling, self.distribution) {
+        let scale = match self.kind() {
             (Scaling::PerFilter, Distribution::Uniform) => {
                 return self.uniform_scale(clean, at.clone().squares(clean.len()));
             }
@@ -47,13 +60,13 @@ impl Noise {
 
     /// Writes the next part of a filter plus its noise of this scale to `to`.
     pub(crate) fn perturb_part(&self, at: &mut Sequence, scale: f32, clean: &[f32], to: &mut [f32]) {
-        let per_weight = self.scaling == Scaling::PerWeight;
-        if self.distribution == Distribution::Uniform && !per_weight {
+        let per_weight = self.kind().0 == Scaling::PerWeight;
+        if self.kind().1 == Distribution::Uniform && !per_weight {
             at.odds(to);
             return add_uniform(scale, clean, to);
         }
         self.units(at, clean, to);
-        let per_weight = per_weight && self.distribution != Distribution::Dropout;
+        let per_weight = per_weight && self.kind().1 != Distribution::Dropout;
         for (w, to) in clean.iter().zip(to) {
             let scale = if per_weight { scale * w.abs() } else { scale };
             *to = w + *to * scale;
@@ -62,12 +75,12 @@ impl Noise {
 
     /// Writes the next values, filters of one value each, plus their noise to `to`.
     pub(crate) fn perturb_each(&self, at: &mut Sequence, clean: &[f32], to: &mut [f32]) {
-        if self.scaling != Scaling::PerFilter {
+        if self.kind().0 != Scaling::PerFilter {
             let scale = self.next_scale(at, &[], &mut []);
             return self.perturb_part(at, scale, clean, to);
         }
         self.units(at, clean, to);
-        let uniform = self.distribution == Distribution::Uniform;
+        let uniform = self.kind().1 == Distribution::Uniform;
         for (w, to) in clean.iter().zip(to) {
             let unit = *to;
             let (of_noise, last) =
@@ -78,13 +91,14 @@ impl Noise {
     }
 
     /// Passes over the next `len` elements.
+    #[inline(never)]
     pub(crate) fn pass_over(&self, at: &mut Sequence, len: usize) {
-        at.pass_over(len, if self.distribution == Distribution::Gaussian { 1 } else { 2 });
+        at.pass_over(len, if self.kind().1 == Distribution::Gaussian { 1 } else { 2 });
     }
 
     /// Writes the unit noise of the next values.
     fn units(&self, at: &mut Sequence, clean: &[f32], to: &mut [f32]) {
-        match self.distribution {
+        match self.kind().1 {
             Distribution::Gaussian => at.normals(to),
             Distribution::Uniform => {
                 at.odds(to);

@@ -25,7 +25,7 @@
 //! the sum of n² in integers, rounded once to f32, its root divided by 65536. A one-dimensional tensor has filters of
 //! one element, so that per-filter noise is close to ±a abs(w) there.
 
-mod filters;
+pub(crate) mod filters;
 pub mod gaussian;
 mod norm;
 mod replay;

@@ -25,6 +25,7 @@ impl Address {
 }
 
 /// First output of SplitMix64 seeded with `x`.
+#[inline(never)]
 pub(crate) fn hash(x: u64) -> u64 {
     SplitMix64::seed_from_u64(x).next_u64()
 }

@@ -1,0 +1,105 @@
+//! What sessions are built to do: features of this crate, all of them on by default. What is left out takes no flash, and
+//! a session that needs it is refused.
+
+use super::SessionError;
+use crate::layers::Conv2d;
+use crate::network::Layer;
+use crate::noise::filters::ANY_NOISE;
+use crate::noise::{Distribution, Scaling};
+use crate::optimizer::Optimizer;
+use crate::step::{Method, SmoothOut};
+
+/// Batch norm.
+pub(super) const BATCH_NORM: bool = cfg!(feature = "micro-batch-norm");
+/// Sums, dropout, average pooling, and a ReLU or max pooling that stands alone.
+pub(super) const ELEMENTWISE: bool = cfg!(feature = "micro-elementwise");
+/// Convolutions other than 3x3 with stride 1.
+pub(super) const ANY_CONVOLUTION: bool = cfg!(feature = "micro-any-convolution");
+/// Adam and AdamW, Nesterov's momentum.
+pub(super) const ANY_OPTIMIZER: bool = cfg!(feature = "micro-any-optimizer");
+
+/// Whether a convolution's kernel is 3x3, its stride 1, and its padding smaller than the kernel.
+pub(super) const fn is_small(conv: &Conv2d) -> bool {
+    matches!((conv.kernel, conv.stride, conv.padding), ([3, 3], [1, 1], [0..=2, 0..=2]))
+}
+
+/// Refuses a layer at the head of a stage that is left out.
+pub(super) fn check_layer(layer: &Layer) -> Result<(), SessionError> {
+    let what = match layer {
+        Layer::Linear(_) => return Ok(()),
+        Layer::Conv2d(conv) if ANY_CONVOLUTION || is_small(conv) => return Ok(()),
+        Layer::Conv2d(_) => "feature micro-any-convolution",
+        Layer::BatchNorm(_) if BATCH_NORM => return Ok(()),
+        Layer::BatchNorm(_) => "feature micro-batch-norm",
+        _ if ELEMENTWISE => return Ok(()),
+        _ => "feature micro-elementwise",
+    };
+    Err(SessionError::Unsupported { what })
+}
+
+/// Refuses noise that is left out.
+pub(super) fn check_method(method: &Method) -> Result<(), SessionError> {
+    match method {
+        Method::SmoothOut(SmoothOut {
+            distribution: Distribution::Uniform,
+            scaling: Scaling::Constant | Scaling::PerFilter,
+            ..
+        })
+        | Method::Sgd => Ok(()),
+        _ if ANY_NOISE => Ok(()),
+        _ => Err(SessionError::Unsupported { what: "feature micro-any-noise" }),
+    }
+}
+
+/// Refuses an optimizer that is left out.
+pub(super) fn check_optimizer(optimizer: &Optimizer) -> Result<(), SessionError> {
+    match optimizer {
+        Optimizer::Sgd { nesterov: false, .. } => Ok(()),
+        _ if ANY_OPTIMIZER => Ok(()),
+        _ => Err(SessionError::Unsupported { what: "feature micro-any-optimizer" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::networks::{w1, w3, w3b, zoo};
+    use super::super::{Config, Session};
+    use super::*;
+    use crate::plan::{Plan, Purpose};
+
+    /// Runs with all features, and with none: what is left out is refused by its feature's name, everything else begins.
+    #[test]
+    fn what_is_left_out_is_refused() {
+        let smooth = SmoothOut::adaptive();
+        let gaussian = SmoothOut { distribution: Distribution::Gaussian, ..smooth };
+        let per_weight = SmoothOut { scaling: Scaling::PerWeight, ..smooth };
+        let nesterov = Optimizer::Sgd { momentum: 0.9, nesterov: true };
+        let momentum = Optimizer::sgd(0.9);
+        let mut refused = 0;
+        for case in [w1(2), w3(2), w3b(2)].into_iter().chain(zoo()) {
+            let plan = Plan::new(&case.net, case.batch, Purpose::Training).expect("plans");
+            for (method, optimizer) in [
+                (Method::Sgd, momentum),
+                (Method::SmoothOut(SmoothOut::constant()), momentum),
+                (Method::SmoothOut(smooth), Optimizer::adamw()),
+                (Method::SmoothOut(smooth), nesterov),
+                (Method::SmoothOut(gaussian), momentum),
+                (Method::SmoothOut(per_weight), momentum),
+            ] {
+                let config = Config { optimizer, ..Config::new(method, 0.01) };
+                match Session::required(&plan, &config) {
+                    Ok(needed) => assert!(needed > 0),
+                    Err(SessionError::Unsupported { what }) => {
+                        assert!(what.starts_with("feature micro-") && !cfg!(feature = "micro-all"), "{what}");
+                        refused += 1;
+                    }
+                    Err(error) => panic!("{}: {error}", case.name),
+                }
+            }
+            let plain = Config::new(Method::SmoothOut(smooth), 0.01);
+            let begins = Session::required(&plan, &plain).is_ok();
+            assert!(begins || !matches!(&*case.name, "W1" | "W3"), "{}", case.name);
+        }
+        assert_eq!(refused > 0, !cfg!(feature = "micro-all"));
+    }
+}
