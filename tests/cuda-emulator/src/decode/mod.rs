@@ -1,0 +1,6 @@
+//! From PTX to programs: operands, order, registers.
+
+pub mod flow;
+pub mod kernel;
+pub mod operands;
+pub mod registers;

@@ -1,0 +1,10 @@
+//! Runs decoded kernels: warps in lock-step, blocks in parallel.
+
+pub mod access;
+pub mod block;
+pub mod fault;
+pub mod lanes;
+pub mod launch;
+pub mod machine;
+pub mod order;
+pub mod program;
