@@ -1,5 +1,7 @@
 //! The switches: environment variables, read once when the driver is initialised.
 
+use crate::exec::launch::Races;
+
 /// Settings of a run.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -9,8 +11,8 @@ pub struct Config {
     pub capability: u32,
     /// `CUDA_EMULATOR_MEMORY`: bytes of each device (8 GiB).
     pub memory: u64,
-    /// `CUDA_EMULATOR_RACES`: `0` leaves out the search for races.
-    pub races: bool,
+    /// `CUDA_EMULATOR_RACES`: `off`, `some` (the default) or `all`.
+    pub races: Races,
     /// `CUDA_EMULATOR_THREADS`: host threads that run blocks (all cores).
     pub threads: usize,
     /// `CUDA_EMULATOR_FAIL`: `N:CODE` lets the N-th driver call (from 1) fail with error CODE, `NAME:N:CODE` the N-th
@@ -55,7 +57,12 @@ impl Config {
             devices: number("CUDA_EMULATOR_DEVICES", get("DEVICES"), 1)?,
             capability,
             memory: number("CUDA_EMULATOR_MEMORY", get("MEMORY"), 8 << 30)?,
-            races: number("CUDA_EMULATOR_RACES", get("RACES"), 1u8)? != 0,
+            races: match get("RACES").as_deref() {
+                None | Some("some") => Races::Some,
+                Some("off") => Races::Off,
+                Some("all") => Races::All,
+                Some(other) => return Err(format!("CUDA_EMULATOR_RACES={other} is none of off, some, all")),
+            },
             threads: number("CUDA_EMULATOR_THREADS", get("THREADS"), cores)?.max(1),
             fail: get("FAIL").map(|text| failure(&text)).transpose()?,
         })
@@ -83,7 +90,7 @@ mod tests {
             Config::from(|name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_string()))
         };
         let plain = with(&[]).unwrap();
-        assert_eq!((plain.devices, plain.capability, plain.races), (1, 80, true));
+        assert_eq!((plain.devices, plain.capability, plain.races), (1, 80, Races::Some));
         let set = with(&[("CUDA_EMULATOR_CAPABILITY", "7.5"), ("CUDA_EMULATOR_FAIL", "cuMemAlloc_v2:3:2")]).unwrap();
         assert_eq!(set.capability, 75);
         assert_eq!(set.fail, Some(Failure { name: Some("cuMemAlloc_v2".into()), number: 3, code: 2 }));

@@ -4,7 +4,7 @@ use super::call_in;
 use super::device::{SHARED, THREADS};
 use super::errors::{INVALID_HANDLE, INVALID_VALUE, Status};
 use super::state::Driver;
-use crate::exec::launch::Launch;
+use crate::exec::launch::{Launch, Races};
 use crate::exec::program::Program;
 use crate::memory::races::LAUNCHES;
 use crate::report::{Kind, counts, say};
@@ -109,7 +109,7 @@ impl Driver {
         let mut launch = Launch::new(program, &state.arena, grid, block, dynamic);
         launch.parameters = parameters;
         launch.number = state.launches;
-        launch.races = self.config.races && launch.can_check_races();
+        launch.races = if launch.can_check_races() { self.config.races } else { Races::Off };
         match launch.run(program, self.config.threads) {
             Ok(total) => {
                 counts(|| total.json(program, grid, block, program.shared_bytes + dynamic));

@@ -1,8 +1,9 @@
 //! From addresses to places in memory: bounds, alignment, initialisation, races and counts of a warp-wide access.
 
 use super::fault::{Fault, Kind};
-use super::lanes::ALL;
+use super::launch::Races;
 use super::machine::{Machine, lanes_of};
+use super::pattern::Shape;
 use crate::memory::races::Access;
 use crate::memory::region::{Refusal, Region};
 use crate::ptx::module::Space;
@@ -46,12 +47,8 @@ impl Machine<'_> {
     }
 
     fn global(&mut self, a: &[u64; 32], mask: u32, bytes: u64, access: Access) -> Result<Places, Box<Fault>> {
-        let region = self.launch.arena.region;
-        let places = self.within(region, a, mask, bytes, access, Space::Global)?;
-        let sectors = match places {
-            Places::Run(_) => (a[0] % 32 + 32 * bytes).div_ceil(32),
-            Places::Each(_) => sectors(a, mask, bytes),
-        };
+        let shape = self.shape::<false>(a, mask, bytes);
+        let places = self.within(self.launch.arena.region, a, bytes, access, Space::Global, shape)?;
         let traffic = match access {
             Access::Read => &mut self.counts.loads,
             Access::Write => &mut self.counts.stores,
@@ -59,54 +56,51 @@ impl Machine<'_> {
         };
         traffic.requests += 1;
         traffic.bytes += bytes * u64::from(mask.count_ones());
-        traffic.sectors += sectors;
-        if self.launch.races {
-            self.global_races(a, mask, bytes, access)?;
+        traffic.sectors += u64::from(shape.sectors);
+        if self.launch.races != Races::Off {
+            self.global_races(a, mask, bytes, access, shape)?;
         }
         Ok(places)
     }
 
     fn in_shared(&mut self, a: &[u64; 32], mask: u32, bytes: u64, access: Access) -> Result<Places, Box<Fault>> {
-        let places = self.within(self.shared, a, mask, bytes, access, Space::Shared)?;
+        let shape = self.shape::<true>(a, mask, bytes);
+        let places = self.within(self.shared, a, bytes, access, Space::Shared, shape)?;
         self.counts.shared_requests += 1;
         self.counts.shared_bytes += bytes * u64::from(mask.count_ones());
-        if matches!(places, Places::Each(_)) {
-            self.counts.bank_conflicts += bank_conflicts(a, mask, bytes);
-        }
-        if self.launch.races {
-            self.check_shared_races(a, mask, bytes, access)?;
+        self.counts.bank_conflicts += u64::from(shape.conflicts);
+        if self.watch_shared {
+            self.check_shared_races(a, mask, bytes, access, shape)?;
         }
         Ok(places)
     }
 
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
     fn within(
         &mut self,
         region: Region,
         a: &[u64; 32],
-        mask: u32,
         bytes: u64,
         access: Access,
         space: Space,
+        shape: Shape,
     ) -> Result<Places, Box<Fault>> {
         let reads = access != Access::Write;
-        if mask == ALL && bytes >= 4 && a[0] % bytes == 0 {
-            let mut steps = 0;
-            for i in 0..32 {
-                steps |= a[i].wrapping_sub(a[0]) ^ (i as u64 * bytes);
-            }
-            if steps == 0 {
-                if let Some(place) = region.check_run(a[0], 32 * bytes, reads) {
-                    return Ok(Places::Run(place));
-                }
+        if shape.run && bytes >= 4 && a[0] % bytes == 0 {
+            if let Some(place) = region.check_run(a[0], 32 * bytes, reads) {
+                return Ok(Places::Run(place));
             }
         }
-        let mut out = [std::ptr::null_mut(); 32];
-        for lane in lanes_of(mask) {
-            match region.check(a[lane], bytes, reads) {
-                Ok(place) => out[lane] = place,
-                Err(refusal) => return Err(self.refused(space, a[lane], bytes, access, lane as u32, refusal)),
+        for lane in lanes_of(shape.first) {
+            if let Err(refusal) = region.check(a[lane], bytes, reads) {
+                return Err(self.refused(space, a[lane], bytes, access, lane as u32, refusal));
             }
+        }
+        // Places of lanes outside the mask are never used.
+        let mut out = [region.data; 32];
+        for i in 0..32 {
+            out[i] = region.data.wrapping_add(a[i].wrapping_sub(region.start) as usize);
         }
         Ok(Places::Each(out))
     }
@@ -204,83 +198,5 @@ impl Machine<'_> {
         };
         let text = format!("{name} of {bytes} bytes at {space:?} address {address:#x} ({place}) {what}");
         self.fault(kind, Some(lane), text)
-    }
-}
-
-/// Distinct 32-byte sectors that the lanes touch.
-#[must_use]
-pub fn sectors(a: &[u64; 32], mask: u32, bytes: u64) -> u64 {
-    // One lane touches one sector: accesses are aligned and at most 16 bytes.
-    let mut seen = [0u64; 32];
-    let mut count = 0;
-    for lane in lanes_of(mask) {
-        let sector = a[lane] / 32;
-        if count == 0 || seen[count - 1] != sector && !seen[..count].contains(&sector) {
-            seen[count] = sector;
-            count += 1;
-        }
-    }
-    debug_assert!(bytes <= 32);
-    count as u64
-}
-
-/// Passes through the banks beyond those that a conflict-free access of the same width takes: lanes are served in
-/// groups whose bytes fill the 32 banks of 4 bytes once; equal words are read once.
-#[must_use]
-pub fn bank_conflicts(a: &[u64; 32], mask: u32, bytes: u64) -> u64 {
-    let words = (bytes / 4).max(1) as usize;
-    let group = 32 / words;
-    let mut extra = 0;
-    for first in (0..32).step_by(group) {
-        let part = mask & ((u64::MAX >> (64 - group)) as u32) << first;
-        if part == 0 {
-            continue;
-        }
-        let mut kept = [[0u64; 32]; 32];
-        let mut used = [0usize; 32];
-        for lane in lanes_of(part) {
-            for k in 0..words as u64 {
-                let word = a[lane] / 4 + k;
-                let bank = (word % 32) as usize;
-                if !kept[bank][..used[bank]].contains(&word) {
-                    kept[bank][used[bank]] = word;
-                    used[bank] += 1;
-                }
-            }
-        }
-        extra += used.iter().max().map_or(0, |&m| m as u64 - 1);
-    }
-    extra
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn each(f: impl Fn(u64) -> u64) -> [u64; 32] {
-        std::array::from_fn(|i| f(i as u64))
-    }
-
-    #[test]
-    fn sectors_after_coalescing() {
-        assert_eq!(sectors(&each(|i| i * 4), ALL, 4), 4);
-        assert_eq!(sectors(&each(|i| 4 + i * 4), ALL, 4), 5);
-        assert_eq!(sectors(&each(|i| i * 32), ALL, 4), 32);
-        assert_eq!(sectors(&each(|_| 64), ALL, 4), 1);
-        assert_eq!(sectors(&each(|i| i * 16), 0xff, 16), 4);
-        assert_eq!(sectors(&each(|i| i % 2 * 32), ALL, 4), 2);
-    }
-
-    #[test]
-    fn conflicts_of_banks() {
-        assert_eq!(bank_conflicts(&each(|i| i * 4), ALL, 4), 0);
-        assert_eq!(bank_conflicts(&each(|i| i * 8), ALL, 4), 1);
-        assert_eq!(bank_conflicts(&each(|i| i * 128), ALL, 4), 31);
-        assert_eq!(bank_conflicts(&each(|_| 12), ALL, 4), 0, "one word for all is a broadcast");
-        assert_eq!(bank_conflicts(&each(|i| i * 132), ALL, 4), 0);
-        assert_eq!(bank_conflicts(&each(|i| i * 16), ALL, 16), 0);
-        assert_eq!(bank_conflicts(&each(|i| i * 32), ALL, 16), 4, "one in each quarter of the warp");
-        assert_eq!(bank_conflicts(&each(|i| i * 8), ALL, 8), 0);
-        assert_eq!(bank_conflicts(&each(|i| i * 2), ALL, 2), 0);
     }
 }

@@ -123,6 +123,7 @@ pub fn run(m: &mut Machine<'_>, warps: &mut [Warp], number: u32) -> Step {
     m.interval += 1;
     m.first_interval = m.interval;
     m.acquired.clear();
+    m.watch_shared = m.launch.races.watches(number);
     // The shared memory of a new block holds nothing.
     let bytes = m.launch.shared_end() - m.shared.start;
     m.shared.mark(m.shared.start, bytes, true, false);

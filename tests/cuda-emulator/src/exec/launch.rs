@@ -4,6 +4,7 @@ use super::block::{self, Warp};
 use super::fault::Fault;
 use super::machine::{AsyncCopies, Machine};
 use super::order::{Acquired, Order};
+use super::pattern::Pattern;
 use super::program::Program;
 use crate::counts::Counts;
 use crate::memory::arena::Arena;
@@ -14,6 +15,29 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Where shared memory starts, so that address 0 is in no variable.
 pub const SHARED_START: u64 = 1024;
+
+/// How hard races are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Races {
+    /// Not at all.
+    Off,
+    /// In global memory everywhere; in shared memory in some blocks, as all run the same code (see `watches`).
+    Some,
+    /// Everywhere.
+    All,
+}
+
+impl Races {
+    /// Whether races in the shared memory of block number `block` are looked for: the first four and every eighth.
+    #[must_use]
+    pub fn watches(self, block: u32) -> bool {
+        match self {
+            Races::Off => false,
+            Races::Some => block < 4 || block % 8 == 0,
+            Races::All => true,
+        }
+    }
+}
 
 /// What all blocks of a launch share.
 pub struct Launch<'a> {
@@ -27,8 +51,8 @@ pub struct Launch<'a> {
     pub dynamic_shared: u64,
     /// The parameters as the kernel reads them.
     pub parameters: Vec<u8>,
-    /// Whether races are looked for.
-    pub races: bool,
+    /// How hard races are looked for.
+    pub races: Races,
     /// Number of the launch, for the race records.
     pub number: u32,
     /// Order between blocks.
@@ -38,7 +62,7 @@ pub struct Launch<'a> {
 }
 
 impl<'a> Launch<'a> {
-    /// A launch; `races` says whether they are looked for.
+    /// A launch with no parameters set, in which races are not looked for.
     #[must_use]
     pub fn new(program: &Program, arena: &'a Arena, grid: [u32; 3], block: [u32; 3], dynamic_shared: u64) -> Self {
         Launch {
@@ -47,7 +71,7 @@ impl<'a> Launch<'a> {
             block,
             dynamic_shared,
             parameters: vec![0; program.parameter_bytes as usize],
-            races: false,
+            races: Races::Off,
             number: 1,
             order: Order::default(),
             stop: AtomicBool::new(false),
@@ -154,7 +178,7 @@ impl Room {
     fn machine<'a>(&mut self, program: &'a Program, launch: &'a Launch<'a>) -> Machine<'a> {
         let bytes = self.data.len() as u64 * 16;
         let mut shared_races = SharedRaces::default();
-        if launch.races {
+        if launch.races != Races::Off {
             shared_races.resize(bytes);
         }
         let none = Region { data: std::ptr::null_mut(), shadow: std::ptr::null_mut(), start: 0, bytes: 0 };
@@ -176,6 +200,8 @@ impl Room {
                 start: SHARED_START,
                 bytes,
             },
+            watch_shared: false,
+            patterns: vec![Pattern::default(); program.code.len()],
             shared_races,
             interval: 0,
             first_interval: 0,

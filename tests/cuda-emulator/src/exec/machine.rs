@@ -3,6 +3,7 @@
 use super::fault::{Fault, Kind};
 use super::launch::Launch;
 use super::order::Acquired;
+use super::pattern::Pattern;
 use super::program::{Code, Program, Row};
 use crate::counts::Counts;
 use crate::memory::races::SharedRaces;
@@ -56,6 +57,10 @@ pub struct Machine<'a> {
     pub warp_epoch: u32,
     /// Shared memory of the block.
     pub shared: Region,
+    /// Whether races in this block's shared memory are looked for.
+    pub watch_shared: bool,
+    /// The last shape of each instruction's addresses.
+    pub patterns: Vec<Pattern>,
     /// Race records of the block's shared memory.
     pub shared_races: SharedRaces,
     /// Counts barriers of all blocks of this host thread, and so tells apart what lies between them.

@@ -7,4 +7,5 @@ pub mod lanes;
 pub mod launch;
 pub mod machine;
 pub mod order;
+pub mod pattern;
 pub mod program;

@@ -6,6 +6,7 @@
 
 use super::fault::{Fault, Kind};
 use super::machine::{Machine, lanes_of};
+use super::pattern::Shape;
 use super::program::Step;
 use crate::memory::races::{Access, GlobalActor, SharedActor, SharedConflict, global_access, global_record};
 use std::collections::HashMap;
@@ -60,12 +61,22 @@ fn extent(address: u64, bytes: u64) -> (u64, u64) {
 impl Machine<'_> {
     /// # Errors
     /// The first race found.
-    pub fn check_shared_races(&mut self, a: &[u64; 32], mask: u32, bytes: u64, access: Access) -> Step {
+    pub fn check_shared_races(
+        &mut self,
+        a: &[u64; 32],
+        mask: u32,
+        bytes: u64,
+        access: Access,
+        shape: Shape,
+    ) -> Step {
         let start = self.shared.start;
-        for lane in lanes_of(mask) {
+        // Lanes that read one address are one reader.
+        let (lanes, several) = if access == Access::Read { (shape.first, shape.several) } else { (mask, 0) };
+        for lane in lanes_of(lanes) {
             let (bits, words) = extent(a[lane], bytes);
             let thread = self.thread(lane as u32);
-            let actor = SharedActor { interval: self.interval, epoch: self.warp_epoch, thread };
+            let several = several >> lane & 1 != 0;
+            let actor = SharedActor { interval: self.interval, epoch: self.warp_epoch, thread, several };
             for k in 0..words {
                 let word = ((a[lane] - start) / 4 + k) as usize;
                 if let Err(conflict) = self.shared_races.access(word, bits, actor, access) {
@@ -96,7 +107,14 @@ impl Machine<'_> {
 
     /// # Errors
     /// The first race found.
-    pub fn global_races(&mut self, a: &[u64; 32], mask: u32, bytes: u64, access: Access) -> Step {
+    pub fn global_races(
+        &mut self,
+        a: &[u64; 32],
+        mask: u32,
+        bytes: u64,
+        access: Access,
+        shape: Shape,
+    ) -> Step {
         let interval = self.interval.wrapping_sub(self.first_interval);
         let actor = GlobalActor::new(self.launch.number, self.block_number, interval, self.warp);
         let (start, races) = (self.launch.arena.region.start, self.launch.arena.races);
@@ -106,7 +124,8 @@ impl Machine<'_> {
                 self.acquired.counts.insert(a[lane], count);
             }
         }
-        for lane in lanes_of(mask) {
+        // Lanes of one warp do not race with each other here, so one of each address will do.
+        for lane in lanes_of(shape.first) {
             let (bits, words) = extent(a[lane], bytes);
             for k in 0..words {
                 // SAFETY: the address was found inside the arena; each of its words has two records.

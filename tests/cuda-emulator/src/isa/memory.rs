@@ -357,7 +357,7 @@ fn copy(m: &mut Machine<'_>, c: &Code, mask: u32) -> Step {
     }
     m.counts.shared_requests += 1;
     m.counts.shared_bytes += bytes * u64::from(mask.count_ones());
-    m.counts.bank_conflicts += crate::exec::access::bank_conflicts(&to, mask, bytes);
+    m.counts.bank_conflicts += crate::exec::pattern::bank_conflicts(&to, mask, bytes);
     for lane in lanes_of(mask) {
         m.issue(PendingCopy { to: to[lane], bytes: bytes as u8, thread: m.thread(lane as u32) as u16, data: data[lane] }, lane as u32)?;
     }
@@ -408,8 +408,8 @@ impl Machine<'_> {
             let text = format!("cp.async to shared address {at:#x} of {} bytes", self.launch.shared_end());
             return Err(self.fault(Kind::OutOfBounds, Some(lane), text));
         }
-        if self.launch.races {
-            let actor = SharedActor { interval: self.interval, epoch: self.warp_epoch, thread: u32::from(copy.thread) };
+        if self.watch_shared {
+            let actor = SharedActor { interval: self.interval, epoch: self.warp_epoch, thread: u32::from(copy.thread), several: false };
             let first = ((copy.to - self.shared.start) / 4) as usize;
             for word in first..first + (bytes / 4) as usize {
                 if let Err(conflict) = self.shared_races.access(word, 15, actor, Access::Write) {
@@ -431,9 +431,9 @@ impl Machine<'_> {
         for copy in group {
             let bytes = u64::from(copy.bytes);
             self.end_pending(&copy);
-            if self.launch.races {
+            if self.watch_shared {
                 let actor =
-                    SharedActor { interval: self.interval, epoch: self.warp_epoch, thread: u32::from(copy.thread) };
+                    SharedActor { interval: self.interval, epoch: self.warp_epoch, thread: u32::from(copy.thread), several: false };
                 let first = ((copy.to - self.shared.start) / 4) as usize;
                 for word in first..first + (bytes / 4) as usize {
                     if self.shared_races.access(word, 15, actor, Access::Write).is_err() {
@@ -452,7 +452,7 @@ impl Machine<'_> {
     }
 
     fn end_pending(&mut self, copy: &PendingCopy) {
-        if self.launch.races {
+        if self.watch_shared {
             let first = ((copy.to - self.shared.start) / 4) as usize;
             (first..first + usize::from(copy.bytes / 4)).for_each(|word| self.shared_races.set_pending(word, false));
         }

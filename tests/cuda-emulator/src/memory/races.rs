@@ -37,6 +37,8 @@ pub struct SharedActor {
     pub epoch: u32,
     /// Thread in the block.
     pub thread: u32,
+    /// Whether it stands for several lanes of its warp that read the same.
+    pub several: bool,
 }
 
 /// `thread` of a record: several threads of the warp in the low bits.
@@ -89,6 +91,9 @@ impl SharedRaces {
         let same_interval = read >> 32 == u64::from(actor.interval);
         if access == Access::Read {
             let mut new = Self::pack(actor, bits, 0);
+            if actor.several {
+                new = new & !(0xfff << 6) | (SEVERAL_LANES | me >> 5 << 5) << 6;
+            }
             if same_interval && read >> 6 & 0xfff != me {
                 let same_warp = read >> 6 & 0xfff != SEVERAL_WARPS && read >> 11 & 0x1f == me >> 5;
                 let who = if same_warp { SEVERAL_LANES | me >> 5 << 5 } else { SEVERAL_WARPS };
@@ -239,7 +244,7 @@ mod tests {
         let mut races = SharedRaces::default();
         races.resize(16);
         for &(interval, epoch, thread, access, bits) in steps {
-            races.access(1, bits, SharedActor { interval, epoch, thread }, access)?;
+            races.access(1, bits, SharedActor { interval, epoch, thread, several: false }, access)?;
         }
         Ok(())
     }
@@ -273,7 +278,7 @@ mod tests {
     fn copies_on_their_way() {
         let mut races = SharedRaces::default();
         races.resize(16);
-        let actor = SharedActor { interval: 1, epoch: 0, thread: 3 };
+        let actor = SharedActor { interval: 1, epoch: 0, thread: 3, several: false };
         races.set_pending(2, true);
         assert_eq!(races.access(2, 15, actor, Read), Err(SharedConflict::Pending));
         races.set_pending(2, false);
