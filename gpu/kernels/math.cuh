@@ -24,6 +24,15 @@ constexpr int STRIPE_PITCH = THREADS + 8;
 
 // A and B are the loaders of the operands (see product.cuh), for their tiles' layouts.
 
+// Four neighbours in shared memory. Written out, as the compiler takes a float4 apart and does not always put it together again.
+__device__ inline float4 load_four(const float* shared) {
+    float4 four;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(four.x), "=f"(four.y), "=f"(four.z), "=f"(four.w)
+                 : "r"((unsigned)__cvta_generic_to_shared(shared)));
+    return four;
+}
+
 // N of a tile's rows for each of LANES lanes, four k at a time, read in pieces of 16 bytes.
 template <class Tile, int LANES, int N>
 struct Strip;
@@ -35,7 +44,7 @@ struct Strip<KContiguous<ROWS>, LANES, N> {
     __device__ void load(const float* tile, int first, int lane, int k) {
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            float4 four = *(const float4*)(tile + KContiguous<ROWS>::at(first + row(lane, i), k));
+            float4 four = load_four(tile + KContiguous<ROWS>::at(first + row(lane, i), k));
             values[0][i] = four.x, values[1][i] = four.y, values[2][i] = four.z, values[3][i] = four.w;
         }
     }
@@ -50,7 +59,7 @@ struct Strip<RowContiguous<ROWS>, LANES, N> {
         for (int d = 0; d < 4; d++) {
 #pragma unroll
             for (int i = 0; i < N; i += 4) {
-                float4 four = *(const float4*)(tile + RowContiguous<ROWS>::at(first + row(lane, i), k + d));
+                float4 four = load_four(tile + RowContiguous<ROWS>::at(first + row(lane, i), k + d));
                 values[d][i] = four.x, values[d][i + 1] = four.y, values[d][i + 2] = four.z, values[d][i + 3] = four.w;
             }
         }

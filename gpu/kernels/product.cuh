@@ -76,6 +76,7 @@ __device__ void write_results(const Math& math, const Results& to, float* memory
 template <class A>
 __device__ void write_row_sums(A& a, int count, float* out, int rows, float scale, bool accumulate, float* memory) {
     float sum = 0.0f;
+    const volatile float* tile = memory; // single reads: NVRTC joins some of them into vectors, others at each run
     for (int step = 0; step < count; step++) {
         __syncthreads();
         a.load(memory);
@@ -84,7 +85,7 @@ __device__ void write_row_sums(A& a, int count, float* out, int rows, float scal
         if (threadIdx.x >= A::Tile::ROWS) continue;
         float of_step = 0.0f;
 #pragma unroll
-        for (int k = 0; k < DEPTH; k++) of_step += memory[A::Tile::at(threadIdx.x, k)];
+        for (int k = 0; k < DEPTH; k++) of_step += tile[A::Tile::at(threadIdx.x, k)];
         sum += of_step;
     }
     if (threadIdx.x >= A::Tile::ROWS || threadIdx.x >= rows) return;

@@ -28,7 +28,13 @@ macro_rules! source {
     };
 }
 
-const SOURCES: &[Source] = &[source!("noise"), source!("update")];
+const SOURCES: &[Source] = &[
+    source!("conv", ampere),
+    source!("linear", ampere),
+    source!("noise"),
+    source!("parts"),
+    source!("update"),
+];
 
 /// A kernel and the sizes of its parameters.
 struct Kernel {
