@@ -47,7 +47,8 @@ impl Graph {
                     Flow::Branch if guarded => vec![of[draft.code.target as usize], fall],
                     Flow::Branch => vec![of[draft.code.target as usize]],
                     Flow::Table => tables[draft.code.imm as usize].iter().map(|&t| of[t as usize]).collect(),
-                    Flow::Exit if guarded => vec![end, fall],
+                    // Lanes that end are not waited for: those that go on decide where ways meet.
+                    Flow::Exit if guarded => vec![fall],
                     Flow::Exit => vec![end],
                     _ => vec![fall],
                 }

@@ -12,8 +12,6 @@ use crate::memory::region::Region;
 
 /// No join: the lanes never meet again.
 pub const NEVER: u32 = u32::MAX;
-/// Jumps a warp may take before it counts as endless.
-const JUMPS: u64 = 1 << 28;
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -316,8 +314,8 @@ fn steps(m: &mut Machine<'_>, warp: &mut Warp) -> Step {
 
 fn jump(m: &Machine<'_>, warp: &mut Warp) -> Step {
     warp.jumps += 1;
-    if warp.jumps > JUMPS {
-        return Err(m.fault(Kind::Endless, None, format!("more than {JUMPS} jumps of a warp")));
+    if warp.jumps > m.launch.jumps {
+        return Err(m.fault(Kind::Endless, None, format!("more than {} jumps of a warp", m.launch.jumps)));
     }
     if warp.jumps % 4096 == 0 && m.launch.stopped() {
         return Err(m.fault(Kind::Endless, None, "stopped, as another block failed"));

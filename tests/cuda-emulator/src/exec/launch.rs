@@ -55,6 +55,8 @@ pub struct Launch<'a> {
     pub races: Races,
     /// Number of the launch, for the race records.
     pub number: u32,
+    /// Jumps that a warp may take before it counts as endless.
+    pub jumps: u64,
     /// Order between blocks.
     pub order: Order,
     stop: AtomicBool,
@@ -73,6 +75,7 @@ impl<'a> Launch<'a> {
             parameters: vec![0; program.parameter_bytes as usize],
             races: Races::Off,
             number: 1,
+            jumps: 1 << 28,
             order: Order::default(),
             stop: AtomicBool::new(false),
             dynamic_start: program.dynamic_shared,

@@ -82,7 +82,7 @@ macro_rules! floats {
 
 fn comparison(cmp: &str, t: &str, ftz: bool) -> Option<(Handler, Width)> {
     let unsigned_only = matches!(cmp, "lo" | "ls" | "hi" | "hs");
-    if unsigned_only && !t.starts_with('u') || t.starts_with('b') && !matches!(cmp, "eq" | "ne") {
+    if unsigned_only && !t.starts_with('u') || t.starts_with('b') && t != "bf16" && !matches!(cmp, "eq" | "ne") {
         return None;
     }
     Some(match t {

@@ -77,13 +77,17 @@ impl Arena {
     /// The memory of device number `device`, of which at most `limit` bytes can be used at a time.
     #[must_use]
     pub fn new(device: usize, limit: u64) -> Self {
+        Self::with_span(device, limit, SPAN)
+    }
+
+    fn with_span(device: usize, limit: u64, span: u64) -> Self {
         let region = Region {
-            data: reserve(SPAN),
-            shadow: reserve(SPAN / 4),
+            data: reserve(span),
+            shadow: reserve(span / 4),
             start: FIRST + device as u64 * 2 * SPAN,
-            bytes: SPAN,
+            bytes: span,
         };
-        let races = reserve(SPAN / 4 * 16).cast();
+        let races = reserve(span / 4 * 16).cast();
         Arena { region, races, limit, state: Mutex::new(State::default()) }
     }
 
@@ -100,7 +104,7 @@ impl Arena {
         }
         state.serial += 1;
         let mut buffer = Buffer { address: 0, bytes, serial: state.serial, from_program };
-        if buffer.reserved() <= SPAN - state.end {
+        if buffer.reserved() <= self.region.bytes - state.end {
             buffer.address = self.region.start + state.end;
             state.end += buffer.reserved();
         } else {
@@ -208,9 +212,10 @@ impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: the three mappings made in `new`.
         unsafe {
-            libc::munmap(self.region.data.cast(), SPAN as usize);
-            libc::munmap(self.region.shadow.cast(), (SPAN / 4) as usize);
-            libc::munmap(self.races.cast(), (SPAN / 4 * 16) as usize);
+            let span = self.region.bytes as usize;
+            libc::munmap(self.region.data.cast(), span);
+            libc::munmap(self.region.shadow.cast(), span / 4);
+            libc::munmap(self.races.cast(), span * 4);
         }
     }
 }
@@ -238,10 +243,10 @@ mod tests {
 
     #[test]
     fn memory_is_limited_and_addresses_are_used_again() {
-        let arena = Arena::new(1, 1 << 30);
-        assert!(arena.allocate((1 << 30) + 1, true).is_none());
+        let arena = Arena::with_span(1, 1 << 20, 8 << 20);
+        assert!(arena.allocate((1 << 20) + 1, true).is_none());
         for _ in 0..200 {
-            let a = arena.allocate(1 << 30, true).unwrap();
+            let a = arena.allocate(1 << 20, true).unwrap();
             assert!(arena.region.check(a, 4, true).is_err());
             assert!(arena.region.check(a, 4, false).is_ok());
             assert!(arena.free(a));

@@ -63,6 +63,7 @@ impl Device {
         }
         launch.number = self.launches;
         launch.races = self.races;
+        launch.jumps = 100_000;
         launch.run(program, self.workers)
     }
 }
