@@ -195,6 +195,7 @@ struct InputPixels : AlongK<THREADS> {
     using Base = AlongK<THREADS>;
     struct alignas(16) Row {
         int offset, down, across;
+        int none; // rows are read whole, all 16 bytes
     };
     const float* from; // image 0, the group's channel 0
     Planes planes;
@@ -211,7 +212,7 @@ struct InputPixels : AlongK<THREADS> {
         Digits row(mine, taps_down, taps_across);
         // A row that does not exist lies outside of every image.
         int down = mine < count ? row.middle : 1 << 30;
-        taps[threadIdx.x] = {(row.high * planes.height + row.middle) * planes.width + row.low, down, row.low};
+        taps[threadIdx.x] = {(row.high * planes.height + row.middle) * planes.width + row.low, down, row.low, 0};
         __syncthreads();
     }
 
