@@ -160,7 +160,7 @@ __device__ void weight_gradient(const float* x, const float* dy, float* dweight,
 constexpr int PACK = 32;
 extern "C" __global__ void __launch_bounds__(THREADS)
 conv_pack(const float* __restrict__ from, float* __restrict__ to, const int* __restrict__ table, int count, int from_pitch, int to_pitch, int tf32) {
-    __shared__ float tile[PACK][PACK + 1];
+    __shared__ float tile[PACK * (PACK + 1)];
     int mine = 0;
     while (mine + 1 < count && table[5 * mine + 5] <= blockIdx.x) mine++;
     table += 5 * mine;
@@ -171,12 +171,12 @@ conv_pack(const float* __restrict__ from, float* __restrict__ to, const int* __r
     from += (long long)blockIdx.y * from_pitch + table[1] + filter + first * taps;
     to += (long long)blockIdx.y * to_pitch + table[2] + filter + first;
     for (int tap = 0; tap < taps; tap += PACK) {
-        int now = min(PACK, taps - tap);
+        int now = min(PACK, taps - tap), pitch = now | 1; // odd: equal taps of 32 channels lie in different banks
         __syncthreads();
-        for (int i = threadIdx.x; i < here * now; i += THREADS) tile[i % now][i / now] = from[i / now * taps + tap + i % now];
+        for (int i = threadIdx.x; i < here * now; i += THREADS) tile[i / now * pitch + i % now] = from[i / now * taps + tap + i % now];
         __syncthreads();
         for (int i = threadIdx.x; i < here * now; i += THREADS) {
-            float value = tile[i / here][i % here];
+            float value = tile[i % here * pitch + i / here];
 #if __CUDA_ARCH__ >= 800
             if (tf32) value = __uint_as_float(to_tf32(value));
 #endif

@@ -24,15 +24,6 @@ constexpr int STRIPE_PITCH = THREADS + 8;
 
 // A and B are the loaders of the operands (see product.cuh), for their tiles' layouts.
 
-// Four neighbours in shared memory. Written out, as the compiler takes a float4 apart and does not always put it together again.
-__device__ inline float4 load_four(const float* shared) {
-    float4 four;
-    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-                 : "=f"(four.x), "=f"(four.y), "=f"(four.z), "=f"(four.w)
-                 : "r"((unsigned)__cvta_generic_to_shared(shared)));
-    return four;
-}
-
 // N of a tile's rows for each of LANES lanes, four k at a time, read in pieces of 16 bytes.
 template <class Tile, int LANES, int N>
 struct Strip;
@@ -47,6 +38,11 @@ struct Strip<KContiguous<ROWS>, LANES, N> {
             float4 four = load_four(tile + KContiguous<ROWS>::at(first + row(lane, i), k));
             values[0][i] = four.x, values[1][i] = four.y, values[2][i] = four.z, values[3][i] = four.w;
         }
+    }
+    // Writes what belongs to the rows, when they are columns of the results, to a row of those.
+    static __device__ void store(float* to, int lane, const float (&results)[N]) {
+#pragma unroll
+        for (int i = 0; i < N; i++) to[row(lane, i)] = results[i];
     }
 };
 
@@ -63,6 +59,10 @@ struct Strip<RowContiguous<ROWS>, LANES, N> {
                 values[d][i] = four.x, values[d][i + 1] = four.y, values[d][i + 2] = four.z, values[d][i + 3] = four.w;
             }
         }
+    }
+    static __device__ void store(float* to, int lane, const float (&results)[N]) {
+#pragma unroll
+        for (int i = 0; i < N; i += 4) store_four(to + row(lane, i), results[i], results[i + 1], results[i + 2], results[i + 3]);
     }
 };
 
@@ -95,12 +95,10 @@ struct F32 {
         static_assert(FROM == 0 && Block::WARP_ROWS == STRIPE, "f32 has one stripe a warp");
         int lane = Block::lane();
 #pragma unroll
-        for (int i = 0; i < M; i++)
-#pragma unroll
-            for (int j = 0; j < N; j++) {
-                int row = Strip<typename A::Tile, 4, M>::row(lane / 8, i), column = Strip<typename B::Tile, 8, N>::row(lane % 8, j);
-                stripe[row * STRIPE_PITCH + Block::column() + column] = sums[i][j];
-            }
+        for (int i = 0; i < M; i++) {
+            float* row = stripe + Strip<typename A::Tile, 4, M>::row(lane / 8, i) * STRIPE_PITCH;
+            Strip<typename B::Tile, 8, N>::store(row + Block::column(), lane % 8, sums[i]);
+        }
     }
 };
 
@@ -135,8 +133,8 @@ struct Fragments {
             for (int j = 0; j < N; j++) {
                 float* to = stripe + (16 * i + lane / 4) * STRIPE_PITCH + Block::column() + 8 * j + lane % 4 * 2;
                 const float(&four)[4] = sums[FROM / 16 + i][j];
-                *(float2*)to = make_float2(four[0], four[1]);
-                *(float2*)(to + 8 * STRIPE_PITCH) = make_float2(four[2], four[3]);
+                store_two(to, four[0], four[1]);
+                store_two(to + 8 * STRIPE_PITCH, four[2], four[3]);
             }
     }
 };

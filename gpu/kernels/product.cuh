@@ -76,17 +76,13 @@ __device__ void write_results(const Math& math, const Results& to, float* memory
 template <class A>
 __device__ void write_row_sums(A& a, int count, float* out, int rows, float scale, bool accumulate, float* memory) {
     float sum = 0.0f;
-    const volatile float* tile = memory; // single reads: NVRTC joins some of them into vectors, others at each run
     for (int step = 0; step < count; step++) {
         __syncthreads();
         a.load(memory);
         a.settle(memory);
         arrive();
         if (threadIdx.x >= A::Tile::ROWS) continue;
-        float of_step = 0.0f;
-#pragma unroll
-        for (int k = 0; k < DEPTH; k++) of_step += tile[A::Tile::at(threadIdx.x, k)];
-        sum += of_step;
+        sum += A::Tile::row_sum(memory, threadIdx.x);
     }
     if (threadIdx.x >= A::Tile::ROWS || threadIdx.x >= rows) return;
     out += threadIdx.x;

@@ -9,6 +9,24 @@
 constexpr int THREADS = 128; // of every block
 constexpr int DEPTH = 16;
 
+// Four neighbours in shared memory. Written out, as the compiler takes a float4 apart and does not always put it together again.
+__device__ inline float4 load_four(const float* shared) {
+    float4 four;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(four.x), "=f"(four.y), "=f"(four.z), "=f"(four.w)
+                 : "r"((unsigned)__cvta_generic_to_shared(shared)));
+    return four;
+}
+
+// The same the other way, and for two.
+__device__ inline void store_four(float* shared, float a, float b, float c, float d) {
+    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"((unsigned)__cvta_generic_to_shared(shared)), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+
+__device__ inline void store_two(float* shared, float a, float b) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"((unsigned)__cvta_generic_to_shared(shared)), "f"(a), "f"(b) : "memory");
+}
+
 // [row][k]. A row takes 16 words, half the banks; the four pieces of 16 bytes are permuted by the row's number, so that 8 rows' equal pieces
 // lie in different banks.
 template <int ROWS_>
@@ -16,6 +34,15 @@ struct KContiguous {
     static constexpr int ROWS = ROWS_;
     static constexpr int SIZE = ROWS * DEPTH;
     static __device__ int at(int row, int k) { return row * DEPTH + ((k >> 2 ^ (row >> 1 & 3)) << 2) + (k & 3); }
+    static __device__ float row_sum(const float* tile, int row) {
+        float sum = 0.0f;
+#pragma unroll
+        for (int k = 0; k < DEPTH; k += 4) {
+            float4 four = load_four(tile + at(row, k));
+            sum += four.x + four.y + (four.z + four.w);
+        }
+        return sum;
+    }
 };
 
 // [k][row]. The pitch is 8 words more than a multiple of 32: 4 neighbouring k x 8 rows fill the banks once.
@@ -25,6 +52,12 @@ struct RowContiguous {
     static constexpr int PITCH = ROWS + 8;
     static constexpr int SIZE = DEPTH * PITCH;
     static __device__ int at(int row, int k) { return k * PITCH + row; }
+    static __device__ float row_sum(const float* tile, int row) {
+        float sum = 0.0f;
+#pragma unroll
+        for (int k = 0; k < DEPTH; k++) sum += tile[at(row, k)];
+        return sum;
+    }
 };
 
 // Copies that a thread has under way, at most N values. From sm_80 on the hardware writes them to shared memory by itself (cp.async);
