@@ -25,15 +25,7 @@ impl DropoutMask {
     /// The mask of the layer with this index that drops with this probability, in [0, 1). `address.draw` counts the
     /// forward passes of a step.
     pub fn new(address: Address, layer: u32, probability: f32) -> Self {
-        let Address { seed, step, draw } = address;
-        let key = hash(hash(hash(hash(seed ^ DOMAIN) ^ step) ^ u64::from(draw)) ^ u64::from(layer));
-        // Adding half and truncating rounds to the nearest integer.
-        let threshold = (probability * 65536.0 + 0.5) as u32;
-        Self {
-            key,
-            threshold,
-            scale: 1.0 / (1.0 - probability),
-        }
+        Masks::new(address).layer(layer, probability)
     }
 
     /// Stream of an image of the ghost batch.
@@ -64,6 +56,25 @@ impl DropoutMask {
                 scale
             }
         })
+    }
+}
+
+/// The masks of one forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Masks(u64);
+
+impl Masks {
+    pub(crate) fn new(address: Address) -> Self {
+        let Address { seed, step, draw } = address;
+        Self(hash(hash(hash(seed ^ DOMAIN) ^ step) ^ u64::from(draw)))
+    }
+
+    /// That of the layer with this index; see [`DropoutMask::new`].
+    pub(crate) fn layer(self, layer: u32, probability: f32) -> DropoutMask {
+        let key = hash(self.0 ^ u64::from(layer));
+        // Adding half and truncating rounds to the nearest integer.
+        let threshold = (probability * 65536.0 + 0.5) as u32;
+        DropoutMask { key, threshold, scale: 1.0 / (1.0 - probability) }
     }
 }
 

@@ -19,8 +19,8 @@ struct Channels<'n> {
 
 impl<'n> Channels<'n> {
     fn new(stage: &Stage<'_>, norms: &'n mut [f32]) -> Option<Self> {
-        let channels = stage.head_shape.channels;
-        let norms = norms.get_mut(2 * stage.statistics..)?;
+        let channels = stage.head_shape().channels;
+        let norms = norms.get_mut(2 * stage.kept..)?;
         let (mean, norms) = norms.split_at_mut_checked(channels)?;
         let (variance, norms) = norms.split_at_mut_checked(channels)?;
         let (scale, norms) = norms.split_at_mut_checked(channels)?;
@@ -60,10 +60,10 @@ pub(super) fn forward(
 ) -> Option<()> {
     let mut channels = Channels::new(stage, parts.norms)?;
     let (weights, scratch) = (&*parts.state.weights, &mut *parts.scratch);
-    let count = stage.head_shape.channels;
+    let count = stage.head_shape().channels;
     if rows.start == 0 {
         for (parameter, values) in
-            [(stage.weight, &mut channels.scale), (stage.bias, &mut channels.shift)]
+            [(stage.weight(), &mut channels.scale), (stage.bias(), &mut channels.shift)]
         {
             parameter?.each_value(count, pass, weights, scratch, |row, value| {
                 if let Some(to) = values.get_mut(row) {
@@ -72,11 +72,11 @@ pub(super) fn forward(
             })?;
         }
     }
-    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.values, images)?;
-    let (pixels, pooled) = (stage.head_shape.pixels(), stage.shape.pixels());
+    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
+    let (pixels, pooled) = (stage.head_shape().pixels(), stage.shape().pixels());
     for row in rows {
         let plane = |image: usize| take(x, (image * count + row) * pixels, pixels);
-        let of_batch = pass.training.is_some() && stage.uses_batch();
+        let of_batch = pass.masks.is_some() && stage.uses_batch();
         let (mean, variance) = if of_batch {
             let values = (pass.images * pixels) as f32;
             let total = |value: &dyn Fn(&[f32]) -> f32| {
@@ -85,7 +85,7 @@ pub(super) fn forward(
             let mean = total(&sum) / values;
             (mean, total(&|x| squares(x, mean)) / values)
         } else {
-            let running = stage.statistics + row;
+            let running = stage.kept + row;
             (*parts.statistics.get(running)?, *parts.statistics.get(running + count)?)
         };
         *channels.mean.get_mut(row)? = mean;
@@ -127,10 +127,10 @@ pub(super) fn backward(
     receive: &Receive,
 ) -> Option<()> {
     let channels = Channels::new(stage, parts.norms)?;
-    let Backward { x, dy, dx, extra } = pass.backward_buffers(stage, parts.values, images)?;
-    let count = stage.head_shape.channels;
-    let (pixels, pooled) = (stage.head_shape.pixels(), stage.shape.pixels());
-    let of_batch = pass.training.is_some() && stage.uses_batch();
+    let Backward { x, dy, dx, extra } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
+    let count = stage.head_shape().channels;
+    let (pixels, pooled) = (stage.head_shape().pixels(), stage.shape().pixels());
+    let of_batch = pass.masks.is_some() && stage.uses_batch();
     for row in rows {
         let channel = Channel::new(norm, &channels, row)?;
         let at = |image: usize| (image * count + row) * pixels;
@@ -165,7 +165,7 @@ pub(super) fn backward(
                 }
             }
         }
-        for (parameter, gradient) in [(stage.weight, of_scale), (stage.bias, of_shift)] {
+        for (parameter, gradient) in [(stage.weight(), of_scale), (stage.bias(), of_shift)] {
             if let Some(range) = parameter.and_then(|parameter| parameter.range(row)) {
                 receive.take(&mut parts.state, range, 1.0, &[gradient])?;
             }
@@ -184,11 +184,11 @@ fn of_head<'s>(
     extra: &[f32],
     scratch: &'s mut [f32],
 ) -> Option<&'s [f32]> {
-    let dy = take(dy, (image * stage.shape.channels + row) * pooled, pooled)?;
+    let dy = take(dy, (image * stage.shape().channels + row) * pooled, pooled)?;
     if stage.pool.is_none() {
         return Some(dy);
     }
-    let head = scratch.get_mut(..stage.head_shape.pixels())?;
+    let head = scratch.get_mut(..stage.head_shape().pixels())?;
     head.fill(0.0);
     relu::spread(stage, image, row, dy, extra, head)?;
     Some(head)

@@ -1,10 +1,11 @@
 //! What a session does and what it trains.
 
 use crate::network::Layer;
+use super::update::Terms;
 use super::{SessionError, built};
-use crate::optimizer::{Optimizer, Update};
+use crate::optimizer::Optimizer;
 use crate::plan::{PlannedLayer, Role, Tensor};
-use crate::step::{Method, Stepper};
+use crate::step::{Draws, Method, SmoothOut, Stepper};
 
 /// What a session does. Everything here decides how much memory it needs; see
 /// [`Session::required`](super::Session::required).
@@ -47,14 +48,19 @@ impl Config<'_> {
         }
     }
 
-    /// One update at this time, of a gradient that is multiplied by `scale` first.
-    pub(super) const fn update(&self, time: u64, scale: f32) -> Update {
-        Update {
-            optimizer: self.optimizer,
-            rate: self.rate,
-            weight_decay: self.weight_decay,
-            gradient_scale: scale,
-            time,
+    /// What a session keeps.
+    pub(super) const fn settings(&self) -> Settings {
+        Settings {
+            smooth_out: match self.method {
+                Method::SmoothOut(method) => Some(method),
+                _ => None,
+            },
+            seed: self.seed,
+            terms: Terms { optimizer: self.optimizer, rate: self.rate, weight_decay: self.weight_decay },
+            strength: self.strength,
+            clip: self.clip,
+            accumulate: self.accumulate,
+            keeps_gradient: self.keeps_gradient(),
         }
     }
 
@@ -79,6 +85,24 @@ impl Config<'_> {
             _ => 1,
         };
         draws > 1 || self.accumulate || self.clip.is_some()
+    }
+}
+
+/// What a session keeps of its configuration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub smooth_out: Option<SmoothOut>,
+    pub seed: u64,
+    pub terms: Terms,
+    pub strength: f32,
+    pub clip: Option<f32>,
+    pub accumulate: bool,
+    pub keeps_gradient: bool,
+}
+
+impl Settings {
+    pub(super) fn draws(&self) -> Draws {
+        self.smooth_out.map_or_else(Draws::default, |method| method.draws)
     }
 }
 

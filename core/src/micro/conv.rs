@@ -2,10 +2,9 @@
 
 use super::pass::{Backward, Forward, Parts, Pass, take, take_mut};
 use super::rows::lend;
-use super::stage::Stage;
+use super::stage::{Stage, Window};
 use super::update::Receive;
 use super::{built, relu};
-use crate::layers::Conv2d;
 use crate::noise::sequence::Sequence;
 use crate::shape::Shape;
 use core::ops::Range;
@@ -20,22 +19,21 @@ struct Geometry {
     output: Shape,
 }
 
-/// Channels of one group of the input.
-const fn group_of(conv: &Conv2d, input: Shape, row: usize) -> (usize, usize) {
-    let groups = if conv.groups == 0 { 1 } else { conv.groups };
-    let out = conv.out_channels / groups;
-    let channels = input.channels / groups;
-    (row / if out == 0 { 1 } else { out } * channels, channels)
+/// First channel of the input, and number of channels, of the group that a filter belongs to.
+fn group_of(groups: u16, geometry: &Geometry, row: usize) -> (usize, usize) {
+    let groups = usize::from(groups).max(1);
+    let channels = geometry.input.channels / groups;
+    (row / (geometry.output.channels / groups).max(1) * channels, channels)
 }
 
 impl Geometry {
-    const fn new(conv: &Conv2d, stage: &Stage<'_>) -> Self {
+    fn new(window: Window, stage: &Stage<'_>) -> Self {
         Self {
-            kernel: conv.kernel,
-            stride: conv.stride,
-            padding: conv.padding,
-            input: stage.input_shape,
-            output: stage.head_shape,
+            kernel: window.kernel(),
+            stride: window.stride(),
+            padding: window.padding(),
+            input: stage.input_shape(),
+            output: stage.head_shape(),
         }
     }
 
@@ -97,9 +95,11 @@ impl Geometry {
 }
 
 /// Forward pass of these filters.
+#[expect(clippy::too_many_arguments, reason = "the layer's own three, and the pass's")]
 #[inline(never)] // Frames of all layers in one would be too large.
 pub(super) fn forward(
-    conv: &Conv2d,
+    window: Window,
+    groups: u16,
     stage: &Stage<'_>,
     rows: Range<usize>,
     pass: &Pass,
@@ -107,25 +107,25 @@ pub(super) fn forward(
     images: &[f32],
     at: &mut Option<Sequence>,
 ) -> Option<()> {
-    let weight = stage.weight.as_ref()?;
-    let geometry = Geometry::new(conv, stage);
-    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.values, images)?;
+    let weight = &stage.weight()?;
+    let geometry = Geometry::new(window, stage);
+    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
     let (row_scratch, plane) = parts.scratch.split_at_mut_checked(weight.row_len)?;
     let plane = plane.get_mut(..geometry.output.pixels()).unwrap_or_default();
-    let pixels = stage.shape.pixels().max(1);
+    let (of_stage, pixels) = (stage.shape().channels, stage.shape().pixels().max(1));
     let mut noise = pass.noise(weight, at);
     for row in rows {
         let (filter, scale) = weight.at_point(row, lend(&mut noise), None, parts.state.weights, row_scratch)?;
-        if let Some(scales) = stage.scales {
-            *parts.scales.get_mut(scales + row)? = scale;
+        if stage.again {
+            *parts.scales.get_mut(stage.kept + row)? = scale;
         }
         // The bias waits where the first image's channel begins.
         let bias = *y.get(row * pixels)?;
-        let (channel, channels) = group_of(conv, geometry.input, row);
+        let (channel, channels) = group_of(groups, &geometry, row);
         for image in 0..pass.images {
             let x = take(x, image * geometry.input.len() + channel * geometry.input.pixels(),
                 channels * geometry.input.pixels())?;
-            let y = take_mut(y, (image * stage.shape.channels + row) * pixels, pixels)?;
+            let y = take_mut(y, (image * of_stage + row) * pixels, pixels)?;
             let pooled = stage.pool.is_some();
             convolve(&geometry, x, filter, bias, if pooled { &mut *plane } else { &mut *y });
             if pooled {
@@ -142,7 +142,8 @@ pub(super) fn forward(
 #[expect(clippy::too_many_arguments, reason = "the forward pass's, and who receives the gradient")]
 #[inline(never)]
 pub(super) fn backward(
-    conv: &Conv2d,
+    window: Window,
+    groups: u16,
     stage: &Stage<'_>,
     rows: Range<usize>,
     pass: &Pass,
@@ -151,27 +152,27 @@ pub(super) fn backward(
     at: &mut Option<Sequence>,
     receive: &Receive,
 ) -> Option<()> {
-    let weight = stage.weight.as_ref()?;
-    let geometry = Geometry::new(conv, stage);
-    let Backward { x, dy, dx, extra } = pass.backward_buffers(stage, parts.values, images)?;
+    let weight = &stage.weight()?;
+    let geometry = Geometry::new(window, stage);
+    let Backward { x, dy, dx, extra } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
     let (row_scratch, rest) = parts.scratch.split_at_mut_checked(weight.row_len)?;
     let gradient = rest.get_mut(..weight.row_len)?;
-    let pixels = stage.shape.pixels().max(1);
+    let (of_stage, pixels) = (stage.shape().channels, stage.shape().pixels().max(1));
     let input = geometry.input.len();
     let mut noise = pass.noise(weight, at);
     for row in rows {
         let mut filter: &[f32] = &[];
         if stage.input_gradient {
-            let scale = stage.scales.and_then(|s| parts.scales.get(s + row).copied());
+            let scale = parts.scales.get(stage.kept + row).copied().filter(|_| stage.again);
             (filter, _) = weight.at_point(row, lend(&mut noise), scale, parts.state.weights, row_scratch)?;
         }
         let trained = weight.range(row);
         gradient.fill(0.0);
         let mut of_bias = 0.0;
-        let (channel, channels) = group_of(conv, geometry.input, row);
+        let (channel, channels) = group_of(groups, &geometry, row);
         let window = channel * geometry.input.pixels()..(channel + channels) * geometry.input.pixels();
         for image in 0..pass.images {
-            let dy = take(dy, (image * stage.shape.channels + row) * pixels, pixels)?;
+            let dy = take(dy, (image * of_stage + row) * pixels, pixels)?;
             let mut x: &[f32] = if trained.is_some() { take(x, image * input, input)? } else { &[] };
             let mut dx = if stage.input_gradient { take_mut(dx, image * input, input)? } else { &mut [] };
             if trained.is_some() {
@@ -199,7 +200,7 @@ pub(super) fn backward(
         if let Some(range) = trained {
             receive.take(&mut parts.state, range, 1.0, gradient)?;
         }
-        if let Some(range) = stage.bias.and_then(|bias| bias.range(row)) {
+        if let Some(range) = stage.bias().and_then(|bias| bias.range(row)) {
             receive.take(&mut parts.state, range, 1.0, &[of_bias])?;
         }
     }

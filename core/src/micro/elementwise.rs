@@ -2,10 +2,9 @@
 
 use super::conv::sum;
 use super::pass::{Backward, Forward, Parts, Pass, take, take_mut};
-use super::stage::{Feed, Stage};
+use super::stage::{Feed, Head, Stage, output_of, gradient_of};
 use super::{pool, relu};
 use crate::dropout_mask::DropoutMask;
-use crate::network::Layer;
 use core::ops::Range;
 
 /// Forward pass of these channels.
@@ -18,27 +17,27 @@ pub(super) fn forward(
     images: &[f32],
 ) -> Option<()> {
     let addend = addend(stage, pass, parts, images, &rows)?;
-    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.values, images)?;
-    let (channels, pixels) = (stage.shape.channels, stage.shape.pixels());
-    let of_input = stage.input_shape.pixels();
+    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
+    let (channels, pixels) = (stage.shape().channels, stage.shape().pixels());
+    let of_input = stage.input_shape().pixels();
     for image in 0..pass.images {
         for row in rows.clone() {
             let channel = image * channels + row;
             let x = take(x, channel * of_input, of_input)?;
             let y = take_mut(y, channel * pixels, pixels)?;
-            match &stage.layer {
-                Layer::MaxPool2d(_) => relu::finish(stage, image, row, x, y, extra)?,
-                Layer::AvgPool2d(pool) => pool::mean(pool, stage.input_shape, stage.shape, x, y),
-                Layer::GlobalAvgPool => y.fill(sum(x) / of_input as f32),
-                Layer::Dropout(dropout) => match pass.training {
-                    Some(address) => {
-                        let mask = DropoutMask::new(address, stage.index, dropout.probability);
+            match &stage.head {
+                Head::Same if stage.pool.is_some() => relu::finish(stage, image, row, x, y, extra)?,
+                Head::AvgPool(window) => pool::mean(*window, stage.input_shape(), stage.shape(), x, y),
+                Head::GlobalAvgPool => y.fill(sum(x) / of_input as f32),
+                Head::Dropout(dropout) => match pass.masks {
+                    Some(masks) => {
+                        let mask = masks.layer(u32::from(stage.index), dropout.probability);
                         let factors = factors(&mask, image, row * pixels);
                         y.iter_mut().zip(x).zip(factors).for_each(|((y, x), f)| *y = x * f);
                     }
                     None => copy(x, y),
                 },
-                Layer::Add(_) if addend => y.iter_mut().zip(x).for_each(|(y, x)| *y += x),
+                Head::Add if addend => y.iter_mut().zip(x).for_each(|(y, x)| *y += x),
                 _ => copy(x, y),
             }
             if stage.pool.is_none() {
@@ -71,15 +70,16 @@ fn addend(
     if stage.addend == Feed::Nothing {
         return Some(false);
     }
-    let len = pass.images * stage.shape.len();
+    let len = pass.images * stage.shape().len();
     let from_images = stage.addend == Feed::Images;
-    let from = if from_images { 0..0 } else { stage.addend_at..stage.addend_at + len };
+    let at = output_of(parts.stages, stage.addend);
+    let from = if from_images { 0..0 } else { at..at + len };
     let [from, y] =
         parts.values.get_disjoint_mut([from, stage.output..stage.output + len]).ok()?;
     let from = if from_images { images.get(..len)? } else { from };
-    let pixels = stage.shape.pixels();
+    let pixels = stage.shape().pixels();
     for image in 0..pass.images {
-        let start = (image * stage.shape.channels + rows.start) * pixels;
+        let start = (image * stage.shape().channels + rows.start) * pixels;
         let len = rows.len() * pixels;
         copy(take(from, start, len)?, take_mut(y, start, len)?);
     }
@@ -95,13 +95,12 @@ pub(super) fn backward(
     parts: &mut Parts<'_>,
 ) -> Option<()> {
     if stage.addend_gradient {
-        let len = pass.images * stage.shape.len();
-        let ranges =
-            [stage.gradient..stage.gradient + len, stage.addend_gradient_at..stage.addend_gradient_at + len];
-        let [dy, dx] = parts.values.get_disjoint_mut(ranges).ok()?;
-        let pixels = stage.shape.pixels();
+        let len = pass.images * stage.shape().len();
+        let (from, to) = (stage.gradient, gradient_of(parts.stages, stage.addend));
+        let [dy, dx] = parts.values.get_disjoint_mut([from..from + len, to..to + len]).ok()?;
+        let pixels = stage.shape().pixels();
         for image in 0..pass.images {
-            let start = (image * stage.shape.channels + rows.start) * pixels;
+            let start = (image * stage.shape().channels + rows.start) * pixels;
             let len = rows.len() * pixels;
             let dx = take_mut(dx, start, len)?;
             dx.iter_mut().zip(take(dy, start, len)?).for_each(|(dx, dy)| *dx += dy);
@@ -110,25 +109,25 @@ pub(super) fn backward(
     if !stage.input_gradient {
         return Some(());
     }
-    let Backward { dy, dx, extra, .. } = pass.backward_buffers(stage, parts.values, &[])?;
-    let (channels, pixels) = (stage.shape.channels, stage.shape.pixels());
-    let of_input = stage.input_shape.pixels();
+    let Backward { dy, dx, extra, .. } = pass.backward_buffers(stage, parts.stages, parts.values, &[])?;
+    let (channels, pixels) = (stage.shape().channels, stage.shape().pixels());
+    let of_input = stage.input_shape().pixels();
     for image in 0..pass.images {
         for row in rows.clone() {
             let channel = image * channels + row;
             let dy = take(dy, channel * pixels, pixels)?;
             let dx = take_mut(dx, channel * of_input, of_input)?;
-            match &stage.layer {
-                Layer::MaxPool2d(_) => relu::spread(stage, image, row, dy, extra, dx)?,
-                Layer::AvgPool2d(pool) => {
-                    pool::mean_backward(pool, stage.input_shape, stage.shape, dy, dx);
+            match &stage.head {
+                Head::Same if stage.pool.is_some() => relu::spread(stage, image, row, dy, extra, dx)?,
+                Head::AvgPool(window) => {
+                    pool::mean_backward(*window, stage.input_shape(), stage.shape(), dy, dx);
                 }
-                Layer::GlobalAvgPool => {
+                Head::GlobalAvgPool => {
                     let share = dy.first()? / of_input as f32;
                     dx.iter_mut().for_each(|dx| *dx += share);
                 }
-                Layer::Dropout(dropout) if pass.training.is_some() => {
-                    let mask = DropoutMask::new(pass.training?, stage.index, dropout.probability);
+                Head::Dropout(dropout) if pass.masks.is_some() => {
+                    let mask = pass.masks?.layer(u32::from(stage.index), dropout.probability);
                     let factors = factors(&mask, image, row * pixels);
                     dx.iter_mut().zip(dy).zip(factors).for_each(|((dx, dy), f)| *dx += dy * f);
                 }

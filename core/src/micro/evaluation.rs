@@ -35,7 +35,7 @@ impl<const N: usize> Session<'_, '_, N> {
         draw: Option<Draw>,
     ) -> Result<Outcome, SessionError> {
         self.fits(images, labels, usize::MAX)?;
-        let (batch, image_len, classes) = (self.batch.max(1), self.image_len.max(1), self.classes);
+        let (batch, image_len, classes) = (self.batch.max(1), self.image_len.max(1), self.classes());
         let mut outcome = Outcome { images: labels.len(), ..Outcome::default() };
         let batches = images.chunks(batch.saturating_mul(image_len).max(1)).zip(labels.chunks(batch));
         for (number, (images, labels)) in batches.enumerate() {
@@ -56,13 +56,14 @@ impl<const N: usize> Session<'_, '_, N> {
         if given > needed || count == 0 || count * self.image_len != given {
             return Err(SessionError::Length { what: "the images", needed, given });
         }
-        let pass = Pass { images: count, training: None, draw };
-        let mut parts = Parts::new(self.arena, &self.layout).ok_or(OVERLAP)?;
+        let classes = self.classes();
+        let pass = Pass::evaluation(count, draw);
+        let mut parts = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms).ok_or(OVERLAP)?;
         for stage in &self.stages {
-            pass.forward(stage, 0..stage.shape.channels, &mut parts, images, &mut None)
+            pass.forward(stage, 0..stage.shape().channels, &mut parts, images, &mut None)
                 .ok_or(OVERLAP)?;
         }
         let start = self.stages.last().map_or(0, |stage| stage.output);
-        parts.values.get(start..start + count * self.classes).ok_or(OVERLAP)
+        parts.values.get(start..start + count * classes).ok_or(OVERLAP)
     }
 }

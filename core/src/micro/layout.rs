@@ -1,8 +1,7 @@
 //! Where everything lies in the arena.
 
-use super::stage::{Feed, Memory, Stage};
+use super::stage::{Feed, Head, Memory, Stage};
 use super::{Config, SessionError};
-use crate::network::Layer;
 use crate::plan::arena::Buffer;
 use crate::plan::{Plan, Purpose};
 use heapless::Vec;
@@ -74,10 +73,10 @@ pub(super) fn lay_out<const L: usize, const N: usize>(
         if !training {
             stage.live = false;
         }
-        let rows = stage.head_shape.channels;
-        let again = stage.weight.is_some_and(|w| w.is_trained()) && stage.input_gradient;
-        if training && again && matches!(stage.layer, Layer::Conv2d(_) | Layer::Linear(_)) {
-            stage.scales = Some(layout.scales);
+        let rows = stage.head_shape().channels;
+        let filters = matches!(stage.head, Head::Conv { .. } | Head::Linear);
+        if training && filters && stage.trains_weight() && stage.input_gradient {
+            (stage.again, stage.kept) = (true, layout.scales);
             layout.scales += rows;
         }
         layout.scratch = layout.scratch.max(scratch(stage));
@@ -89,11 +88,11 @@ pub(super) fn lay_out<const L: usize, const N: usize>(
 
 /// Values of scratch memory that a stage works in: a filter, its gradient, a channel.
 fn scratch(stage: &Stage<'_>) -> usize {
-    let row = stage.weight.map_or(0, |w| w.row_len);
-    let plane = if stage.pool.is_some() { stage.head_shape.pixels() } else { 0 };
-    let needed = match stage.layer {
-        Layer::Conv2d(_) => row + row.max(plane),
-        Layer::Linear(_) => row.min(BLOCK),
+    let row = stage.weight().map_or(0, |w| w.row_len);
+    let plane = if stage.pool.is_some() { stage.head_shape().pixels() } else { 0 };
+    let needed = match stage.head {
+        Head::Conv { .. } => row + row.max(plane),
+        Head::Linear => row.min(BLOCK),
         _ => plane,
     };
     needed.max(LEAST)
@@ -108,7 +107,7 @@ fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Optio
     let mut buffers = [[Buffer::new(0, 0, 0); N]; 3];
     let [outputs, gradients, extras] = &mut buffers;
     for i in 0..n {
-        let mine = Feed::Stage(i);
+        let mine = Feed::Stage(u16::try_from(i).ok()?);
         let (mut end, mut kept, mut first, mut last_reader, mut readers) = (i, false, n, i, 0);
         for (j, reader) in stages.iter().enumerate().skip(i + 1) {
             if !reader.feeds().contains(&mine) {
@@ -140,7 +139,7 @@ fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Optio
         if stage.memory == Memory::Sign {
             end = end.max(backward(i));
         }
-        let len = stage.shape.len().checked_mul(batch)?;
+        let len = stage.shape().len().checked_mul(batch)?;
         let needed = stage.live && !in_place;
         if in_place {
             // Output, then the gradient in its place.
@@ -159,16 +158,6 @@ fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Optio
         let apart = gradient.len > 0 || !stage.live;
         stage.gradient = if apart { gradient.offset } else { output.offset };
         stage.extra = extras.get(i)?.offset;
-    }
-    for i in 0..n {
-        let (before, rest) = stages.split_at_mut_checked(i)?;
-        let stage = rest.first_mut()?;
-        let of = |feed: Feed| match feed {
-            Feed::Stage(at) => before.get(at).map_or((0, 0), |fed| (fed.output, fed.gradient)),
-            Feed::Images | Feed::Nothing => (0, 0),
-        };
-        (stage.input_at, stage.input_gradient_at) = of(stage.input);
-        (stage.addend_at, stage.addend_gradient_at) = of(stage.addend);
     }
     Some(total)
 }

@@ -12,6 +12,7 @@ use core::ops::Range;
 const SIDE: usize = 4;
 
 /// Forward pass of these neurons.
+#[inline(never)] // Frames of all layers in one would be too large.
 pub(super) fn forward(
     stage: &Stage<'_>,
     rows: Range<usize>,
@@ -20,9 +21,9 @@ pub(super) fn forward(
     images: &[f32],
     at: &mut Option<Sequence>,
 ) -> Option<()> {
-    let weight = stage.weight.as_ref()?;
-    let (inputs, outputs) = (weight.row_len, stage.shape.channels);
-    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.values, images)?;
+    let weight = &stage.weight()?;
+    let (inputs, outputs) = (weight.row_len, stage.shape().channels);
+    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
     if rows.start == 0 {
         // The first image has the biases: they begin every image's sums.
         let (first, others) = y.split_at_mut_checked(outputs)?;
@@ -58,8 +59,8 @@ pub(super) fn forward(
 }
 
 fn remember(stage: &Stage<'_>, row: usize, scale: f32, scales: &mut [f32]) -> Option<()> {
-    if let Some(first) = stage.scales {
-        *scales.get_mut(first + row)? = scale;
+    if stage.again {
+        *scales.get_mut(stage.kept + row)? = scale;
     }
     Some(())
 }
@@ -101,11 +102,16 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     add_rest(total(lanes), rest, b)
 }
 
-/// The same products of `a` with four others.
+/// The same products of `a` with four others, which are at least as long.
 fn dots(a: &[f32], [b, c, d, e]: [&[f32]; SIDE]) -> [f32; SIDE] {
+    let len = a.len();
+    let (Some(b), Some(c), Some(d), Some(e)) = (b.get(..len), c.get(..len), d.get(..len), e.get(..len)) else {
+        return [0.0; SIDE];
+    };
     let mut lanes = [[0.0f32; 4]; SIDE];
     let (fours, rest) = a.as_chunks::<4>();
-    let ((bs, b), (cs, c), (ds, d), (es, e)) = (b.as_chunks(), c.as_chunks(), d.as_chunks(), e.as_chunks());
+    let ((bs, b), (cs, c), (ds, d), (es, e)) =
+        (b.as_chunks::<4>(), c.as_chunks::<4>(), d.as_chunks::<4>(), e.as_chunks::<4>());
     for ((((a, b), c), d), e) in fours.iter().zip(bs).zip(cs).zip(ds).zip(es) {
         let [of_b, of_c, of_d, of_e] = &mut lanes;
         multiply_add(of_b, a, b);
@@ -135,7 +141,24 @@ fn add_rest(sum: f32, a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(sum, |sum, (a, b)| sum + a * b)
 }
 
+/// One neuron's gradient in each image.
+#[derive(Clone, Copy)]
+struct Column<'g> {
+    /// Those of all neurons, image after image.
+    dy: &'g [f32],
+    outputs: usize,
+    row: usize,
+}
+
+impl<'g> Column<'g> {
+    #[inline(always)]
+    fn iter(self) -> impl Iterator<Item = &'g f32> {
+        self.dy.get(self.row..).unwrap_or_default().chunks(self.outputs.max(1)).filter_map(|dy| dy.first())
+    }
+}
+
 /// Backward pass of these neurons.
+#[inline(never)]
 pub(super) fn backward(
     stage: &Stage<'_>,
     rows: Range<usize>,
@@ -145,16 +168,16 @@ pub(super) fn backward(
     at: &mut Option<Sequence>,
     receive: &Receive,
 ) -> Option<()> {
-    let weight = stage.weight.as_ref()?;
-    let (inputs, outputs) = (weight.row_len, stage.shape.channels);
-    let Backward { x, dy, dx, .. } = pass.backward_buffers(stage, parts.values, images)?;
+    let weight = &stage.weight()?;
+    let inputs = weight.row_len;
+    let Backward { x, dy, dx, .. } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
     let mut noise = if stage.input_gradient { pass.noise(weight, at) } else { None };
     for row in rows {
-        let scale = stage.scales.and_then(|s| parts.scales.get(s + row).copied()).unwrap_or(0.0);
-        let trained = weight.range(row);
+        let column = Column { dy, outputs: stage.shape().channels, row };
+        let scale = if stage.again { *parts.scales.get(stage.kept + row)? } else { 0.0 };
         let block = parts.scratch.len().max(1);
         // A neuron that the ReLU has shut for all images passes no gradient on.
-        let shut = dy.chunks_exact(outputs.max(1)).all(|dy| dy.get(row) == Some(&0.0));
+        let shut = column.iter().all(|g| *g == 0.0);
         if shut && let Some((noise, at)) = lend(&mut noise) {
             noise.pass_over(at, inputs);
         }
@@ -164,62 +187,66 @@ pub(super) fn backward(
                 let noise = lend(&mut noise);
                 let filter =
                     weight.part(row, part.clone(), noise, scale, parts.state.weights, parts.scratch)?;
-                for (dx, dy) in dx.chunks_exact_mut(inputs.max(1)).zip(dy.chunks_exact(outputs.max(1))) {
-                    let g = *dy.get(row)?;
-                    if g != 0.0 {
-                        let dx = dx.get_mut(part.clone())?;
-                        dx.iter_mut().zip(filter).for_each(|(dx, w)| *dx += g * w);
-                    }
-                }
+                spread(column, filter, start, inputs, dx);
             }
-            if let Some(range) = &trained {
+            if let Some(range) = weight.range(row) {
                 let range = range.start + part.start..range.start + part.end;
                 if pass.images == 1 {
                     receive.take(&mut parts.state, range, *dy.get(row)?, x.get(part)?)?;
                 } else {
                     let gradient = parts.scratch.get_mut(..part.len())?;
-                    sum_images(x, inputs, start, dy, outputs, row, gradient);
+                    sum_images(column, x, start, inputs, gradient);
                     receive.take(&mut parts.state, range, 1.0, gradient)?;
                 }
             }
         }
-        if let Some(range) = stage.bias.and_then(|bias| bias.range(row)) {
-            let sum = dy.chunks_exact(outputs.max(1)).filter_map(|dy| dy.get(row));
-            let sum = sum.fold(0.0, |sum, g| sum + g);
+        if let Some(range) = stage.bias().and_then(|bias| bias.range(row)) {
+            let sum = column.iter().fold(0.0, |sum, g| sum + g);
             receive.take(&mut parts.state, range, 1.0, &[sum])?;
         }
     }
     Some(())
 }
 
-/// gradient = sum over images of dy[image][row] times the part of the image that begins at `start`.
-fn sum_images(
-    x: &[f32],
-    inputs: usize,
-    start: usize,
-    dy: &[f32],
-    outputs: usize,
-    row: usize,
-    gradient: &mut [f32],
-) {
-    let len = gradient.len();
-    let each = || x.chunks_exact(inputs.max(1)).zip(dy.chunks_exact(outputs.max(1)));
-    let (eights, rest) = gradient.as_chunks_mut::<8>();
-    for (i, to) in eights.iter_mut().enumerate() {
-        let mut sums = [0.0f32; 8];
-        for (x, dy) in each() {
-            if let (Some(x), Some(g)) =
-                (x.get(start + 8 * i..).and_then(|x| x.first_chunk::<8>()), dy.get(row))
-            {
-                sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += g * x);
-            }
+/// dx of each image += its gradient times a part of the neuron's weights, of which the first is number `start`.
+#[inline(never)] // Here and below: each loop has a frame of its own.
+fn spread(column: Column<'_>, filter: &[f32], start: usize, inputs: usize, dx: &mut [f32]) {
+    for (dx, g) in dx.chunks_exact_mut(inputs.max(1)).zip(column.iter()) {
+        if *g != 0.0 {
+            let dx = dx.get_mut(start..).unwrap_or_default();
+            dx.iter_mut().zip(filter).for_each(|(dx, w)| *dx += g * w);
         }
+    }
+}
+
+/// gradient = sum over images of the neuron's gradient times the part of the image that begins at `start`.
+#[inline(never)]
+fn sum_images(column: Column<'_>, x: &[f32], start: usize, inputs: usize, gradient: &mut [f32]) {
+    let mut x = x.get(start..).unwrap_or_default();
+    let mut rest = gradient;
+    while !rest.is_empty() {
+        let done = match rest.len() {
+            16.. => sum_block::<16>(column, x, inputs, rest),
+            8.. => sum_block::<8>(column, x, inputs, rest),
+            _ => sum_block::<1>(column, x, inputs, rest),
+        };
+        rest = rest.get_mut(done..).unwrap_or_default();
+        x = x.get(done..).unwrap_or_default();
+    }
+}
+
+/// The same for the first `W` values of each image, whose sums stay in registers.
+#[inline(always)]
+fn sum_block<const W: usize>(column: Column<'_>, x: &[f32], inputs: usize, to: &mut [f32]) -> usize {
+    let (mut x, mut dy) = (x, column.dy.get(column.row..).unwrap_or_default());
+    let mut sums = [0.0f32; W];
+    while let (Some(values), Some(g)) = (x.first_chunk::<W>(), dy.first()) {
+        sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += g * x);
+        let (Some(later), Some(others)) = (x.get(inputs..), dy.get(column.outputs..)) else { break };
+        (x, dy) = (later, others);
+    }
+    if let Some(to) = to.first_chunk_mut() {
         *to = sums;
     }
-    let end = start + len - rest.len();
-    for (i, to) in rest.iter_mut().enumerate() {
-        *to = each()
-            .filter_map(|(x, dy)| Some(x.get(end + i)? * dy.get(row)?))
-            .fold(0.0, |sum, product| sum + product);
-    }
+    W
 }

@@ -112,6 +112,7 @@
 
 mod batch_norm;
 mod built;
+mod compile;
 mod config;
 mod conv;
 pub mod crc;

@@ -2,12 +2,12 @@
 
 use super::layout::Layout;
 use super::rows::NextNoise;
-use super::stage::{Feed, Memory, Parameter, Stage};
-use super::update::Receive;
+use super::stage::{Feed, Head, Memory, Parameter, Stage, gradient_of, output_of};
+use super::update::{Receive, Terms};
 use super::{batch_norm, built, conv, elementwise, linear, relu};
-use crate::backend::Draw;
-use crate::network::Layer;
-use crate::noise::Address;
+use crate::backend::{Draw, Selection};
+use crate::dropout_mask::Masks;
+use crate::noise::{DrawKey, Noise};
 use crate::noise::sequence::Sequence;
 use core::ops::Range;
 
@@ -19,10 +19,13 @@ pub(super) struct State<'a> {
     pub second: &'a mut [f32],
     /// Stored gradient; empty when none is.
     pub gradient: &'a mut [f32],
+    /// How they are updated.
+    pub terms: &'a Terms,
 }
 
-/// The arena's parts; see [`Layout`].
+/// The arena's parts, see [`Layout`], and the stages that work in them.
 pub(super) struct Parts<'a> {
+    pub stages: &'a [Stage<'a>],
     pub state: State<'a>,
     pub statistics: &'a mut [f32],
     pub backup: &'a mut [f32],
@@ -33,7 +36,12 @@ pub(super) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    pub(super) fn new(arena: &'a mut [f32], layout: &Layout) -> Option<Self> {
+    pub(super) fn new(
+        stages: &'a [Stage<'a>],
+        arena: &'a mut [f32],
+        layout: &Layout,
+        terms: &'a Terms,
+    ) -> Option<Self> {
         let moment = |number| if layout.moments >= number { layout.trained } else { 0 };
         let (weights, arena) = arena.split_at_mut_checked(layout.trained)?;
         let (first, arena) = arena.split_at_mut_checked(moment(1))?;
@@ -45,8 +53,8 @@ impl<'a> Parts<'a> {
         let (scales, arena) = arena.split_at_mut_checked(layout.scales)?;
         let (scratch, arena) = arena.split_at_mut_checked(layout.scratch)?;
         let values = arena.get_mut(..layout.values)?;
-        let state = State { weights, first, second, gradient };
-        Some(Self { state, statistics, backup, norms, scales, scratch, values })
+        let state = State { weights, first, second, gradient, terms };
+        Some(Self { stages, state, statistics, backup, norms, scales, scratch, values })
     }
 }
 
@@ -71,25 +79,31 @@ pub(super) struct Backward<'v> {
 pub(super) struct Pass {
     /// Number of images.
     pub images: usize,
-    /// Address of dropout masks in training; in evaluation there are none, and batch norms use running statistics.
-    pub training: Option<Address>,
-    /// The perturbation.
-    pub draw: Option<Draw>,
+    /// Dropout masks in training; in evaluation there are none, and batch norms use running statistics.
+    pub masks: Option<Masks>,
+    /// The perturbation, of which tensors, and where its bits come from.
+    pub noise: Option<(Noise, Selection, DrawKey)>,
 }
 
 impl Pass {
+    /// In evaluation, perturbed or not.
+    pub(super) fn evaluation(images: usize, draw: Option<Draw>) -> Self {
+        let noise = draw.map(|draw| (draw.noise, draw.selection, draw.address.key()));
+        Self { images, masks: None, noise }
+    }
+
     /// The noise of a tensor's next values; `at` is where its stream stands, nowhere at first.
     pub(super) fn noise<'n>(
         &'n self,
         parameter: &Parameter<'_>,
         at: &'n mut Option<Sequence>,
     ) -> NextNoise<'n> {
-        let draw = self.draw.as_ref()?;
-        if !parameter.is_trained() || !draw.selection.contains(parameter.role) {
+        let (noise, selection, key) = self.noise.as_ref()?;
+        if !parameter.is_trained() || !selection.contains(parameter.role) {
             return None;
         }
-        let at = at.get_or_insert_with(|| Sequence::new(draw.address.tensor(parameter.index)));
-        Some((&draw.noise, at))
+        let at = at.get_or_insert_with(|| Sequence::new(key.tensor(parameter.index)));
+        Some((noise, at))
     }
 
     /// Runs these channels of a stage forward. `at` is the stream of the weight's noise.
@@ -105,10 +119,12 @@ impl Pass {
             *at = None;
             self.biases(stage, parts, images)?;
         }
-        match &stage.layer {
-            Layer::Conv2d(conv) => conv::forward(conv, stage, rows, self, parts, images, at),
-            Layer::Linear(_) => linear::forward(stage, rows, self, parts, images, at),
-            Layer::BatchNorm(norm) if built::BATCH_NORM => {
+        match &stage.head {
+            Head::Conv { window, groups } => {
+                conv::forward(*window, *groups, stage, rows, self, parts, images, at)
+            }
+            Head::Linear => linear::forward(stage, rows, self, parts, images, at),
+            Head::BatchNorm(norm) if built::BATCH_NORM => {
                 batch_norm::forward(norm, stage, rows, self, parts, images)
             }
             _ if !built::ELEMENTWISE => None,
@@ -117,19 +133,20 @@ impl Pass {
     }
 
     /// Writes the biases of a convolution or linear layer where its first image's channels begin.
+    #[inline(never)]
     fn biases(&self, stage: &Stage<'_>, parts: &mut Parts<'_>, images: &[f32]) -> Option<()> {
-        if !matches!(stage.layer, Layer::Conv2d(_) | Layer::Linear(_)) {
+        if !matches!(stage.head, Head::Conv { .. } | Head::Linear) {
             return Some(());
         }
-        let Forward { y, .. } = self.forward_buffers(stage, parts.values, images)?;
-        let mut slots = y.chunks_exact_mut(stage.shape.pixels().max(1));
+        let Forward { y, .. } = self.forward_buffers(stage, parts.stages, parts.values, images)?;
+        let mut slots = y.chunks_exact_mut(stage.shape().pixels().max(1));
         let mut write = |value: f32| {
             if let Some(first) = slots.next().and_then(|channel| channel.first_mut()) {
                 *first = value;
             }
         };
-        let rows = stage.shape.channels;
-        match &stage.bias {
+        let rows = stage.shape().channels;
+        match stage.bias() {
             Some(bias) => {
                 bias.each_value(rows, self, parts.state.weights, parts.scratch, |_, b| write(b))
             }
@@ -154,12 +171,12 @@ impl Pass {
             *at = None;
             self.begin_backward(stage, parts)?;
         }
-        match &stage.layer {
-            Layer::Conv2d(conv) => {
-                conv::backward(conv, stage, rows, self, parts, images, at, receive)
+        match &stage.head {
+            Head::Conv { window, groups } => {
+                conv::backward(*window, *groups, stage, rows, self, parts, images, at, receive)
             }
-            Layer::Linear(_) => linear::backward(stage, rows, self, parts, images, at, receive),
-            Layer::BatchNorm(norm) if built::BATCH_NORM => {
+            Head::Linear => linear::backward(stage, rows, self, parts, images, at, receive),
+            Head::BatchNorm(norm) if built::BATCH_NORM => {
                 batch_norm::backward(norm, stage, rows, self, parts, images, receive)
             }
             _ if !built::ELEMENTWISE => None,
@@ -168,9 +185,10 @@ impl Pass {
     }
 
     /// Masks the output's gradient and clears the inputs' where this stage is the first to write them.
+    #[inline(never)]
     fn begin_backward(&self, stage: &Stage<'_>, parts: &mut Parts<'_>) -> Option<()> {
-        let of_output = |at: usize| at..at + self.images * stage.shape.len();
-        let of_input = |at: usize| at..at + self.images * stage.input_shape.len();
+        let of_output = |at: usize| at..at + self.images * stage.shape().len();
+        let of_input = |at: usize| at..at + self.images * stage.input_shape().len();
         if matches!(stage.memory, Memory::Sign | Memory::Bits) {
             let sign = stage.memory == Memory::Sign;
             let y = if sign { of_output(stage.output) } else { 0..0 };
@@ -179,10 +197,10 @@ impl Pass {
             relu::mask(stage, y, extra, dy);
         }
         if stage.input_gradient && stage.first_of_input && !stage.in_place {
-            parts.values.get_mut(of_input(stage.input_gradient_at))?.fill(0.0);
+            parts.values.get_mut(of_input(gradient_of(parts.stages, stage.input)))?.fill(0.0);
         }
         if stage.addend_gradient && stage.first_of_addend {
-            parts.values.get_mut(of_input(stage.addend_gradient_at))?.fill(0.0);
+            parts.values.get_mut(of_input(gradient_of(parts.stages, stage.addend)))?.fill(0.0);
         }
         Some(())
     }
@@ -197,13 +215,15 @@ impl Pass {
     pub(super) fn forward_buffers<'v>(
         &self,
         stage: &Stage<'_>,
+        stages: &[Stage<'_>],
         values: &'v mut [f32],
         images: &'v [f32],
     ) -> Option<Forward<'v>> {
-        let len = self.images * stage.input_shape.len();
+        let len = self.images * stage.input_shape().len();
         let from_images = stage.input == Feed::Images;
-        let x = if from_images { 0..0 } else { stage.input_at..stage.input_at + len };
-        let y = stage.output..stage.output + self.images * stage.shape.len();
+        let at = output_of(stages, stage.input);
+        let x = if from_images { 0..0 } else { at..at + len };
+        let y = stage.output..stage.output + self.images * stage.shape().len();
         let [x, y, extra] = values.get_disjoint_mut([x, y, self.extra(stage)]).ok()?;
         let x = if from_images { images.get(..len)? } else { x };
         Some(Forward { x, y, extra })
@@ -212,18 +232,19 @@ impl Pass {
     pub(super) fn backward_buffers<'v>(
         &self,
         stage: &Stage<'_>,
+        stages: &[Stage<'_>],
         values: &'v mut [f32],
         images: &'v [f32],
     ) -> Option<Backward<'v>> {
-        let len = self.images * stage.input_shape.len();
+        let len = self.images * stage.input_shape().len();
         let range = |yes: bool, at: usize| if yes { at..at + len } else { 0..0 };
         let from_images = stage.input == Feed::Images;
         let reads = stage.reads_input_backward() && !stage.in_place;
         let bytes = stage.memory == Memory::Bytes;
         let ranges = [
-            range(reads && !from_images, stage.input_at),
-            stage.gradient..stage.gradient + self.images * stage.shape.len(),
-            range(stage.input_gradient, stage.input_gradient_at),
+            range(reads && !from_images, output_of(stages, stage.input)),
+            stage.gradient..stage.gradient + self.images * stage.shape().len(),
+            range(stage.input_gradient, gradient_of(stages, stage.input)),
             if bytes { self.extra(stage) } else { 0..0 },
         ];
         let [x, dy, dx, extra] = values.get_disjoint_mut(ranges).ok()?;

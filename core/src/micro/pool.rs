@@ -1,6 +1,6 @@
 //! Pooling, one channel of one image at a time. The place of each maximum is kept in a byte.
 
-use crate::layers::{AvgPool2d, MaxPool2d};
+use super::stage::Window;
 use crate::shape::Shape;
 use core::ops::Range;
 
@@ -54,7 +54,7 @@ fn exceeds(x: f32, largest: f32) -> bool {
 /// y = the maximum of each window of x, and its place in `bytes`, four a word, unless that is empty. With `relu`, values
 /// below 0 become 0.
 pub(super) fn maximum(
-    pool: &MaxPool2d,
+    window: Window,
     relu: bool,
     input: Shape,
     output: Shape,
@@ -62,14 +62,14 @@ pub(super) fn maximum(
     y: &mut [f32],
     bytes: &mut [f32],
 ) {
-    let ([kh, kw], [sh, sw], [ph, pw]) = (pool.kernel, pool.stride, pool.padding);
+    let ([kh, kw], [sh, sw], [ph, pw]) = (window.kernel(), window.stride(), window.padding());
     let mut bytes = Packer { words: bytes.iter_mut(), packed: 0, count: 0 };
     let mut give = |y: &mut f32, place: usize, largest: f32| {
         let cut = relu && largest <= 0.0;
         *y = if cut { 0.0 } else { largest };
         bytes.push(if cut { CLIPPED } else { place as u8 });
     };
-    let usual = (pool.kernel, pool.stride, pool.padding) == ([2, 2], [2, 2], [0, 0]);
+    let usual = window.is_usual();
     for (oh, y) in y.chunks_exact_mut(output.width.max(1)).enumerate() {
         let rows = clipped(oh, kh, sh, ph, input.height);
         let first = rows.start * input.width;
@@ -104,14 +104,14 @@ pub(super) fn maximum(
 
 /// dx += dy at the place of each maximum.
 pub(super) fn maximum_backward(
-    pool: &MaxPool2d,
+    window: Window,
     input: Shape,
     output: Shape,
     bytes: &[f32],
     dy: &[f32],
     dx: &mut [f32],
 ) {
-    each_maximum(pool, output, bytes, dy, |[row, column], dy| {
+    each_maximum(window, output, bytes, dy, |[row, column], dy| {
         if let Some(dx) = dx.get_mut(row.wrapping_mul(input.width).wrapping_add(column)) {
             *dx += dy;
         }
@@ -120,13 +120,14 @@ pub(super) fn maximum_backward(
 
 /// Hands the row and column of each maximum that the ReLU let through to `each`, with its gradient.
 pub(super) fn each_maximum(
-    pool: &MaxPool2d,
+    window: Window,
     output: Shape,
     bytes: &[f32],
     dy: &[f32],
     mut each: impl FnMut([usize; 2], f32),
 ) {
-    let (kw, [sh, sw], [ph, pw]) = (pool.kernel[1].max(1), pool.stride, pool.padding);
+    let ([_, kw], [sh, sw], [ph, pw]) = (window.kernel(), window.stride(), window.padding());
+    let kw = kw.max(1);
     let mut places = bytes.iter().flat_map(|word| word.to_bits().to_le_bytes());
     for (oh, dy) in dy.chunks_exact(output.width.max(1)).enumerate() {
         for (ow, dy) in dy.iter().enumerate() {
@@ -141,9 +142,9 @@ pub(super) fn each_maximum(
 }
 
 /// y = the mean of each window of x, where padding counts as zeros.
-pub(super) fn mean(pool: &AvgPool2d, input: Shape, output: Shape, x: &[f32], y: &mut [f32]) {
+pub(super) fn mean(window: Window, input: Shape, output: Shape, x: &[f32], y: &mut [f32]) {
     y.fill(0.0);
-    each_mean(pool, input, output, |from, at, share| {
+    each_mean(window, input, output, |from, at, share| {
         if let (Some(y), Some(x)) = (y.get_mut(at), x.get(from)) {
             *y += x * share;
         }
@@ -151,16 +152,16 @@ pub(super) fn mean(pool: &AvgPool2d, input: Shape, output: Shape, x: &[f32], y: 
 }
 
 /// dx += each pixel's share of dy.
-pub(super) fn mean_backward(pool: &AvgPool2d, input: Shape, output: Shape, dy: &[f32], dx: &mut [f32]) {
-    each_mean(pool, input, output, |from, at, share| {
+pub(super) fn mean_backward(window: Window, input: Shape, output: Shape, dy: &[f32], dx: &mut [f32]) {
+    each_mean(window, input, output, |from, at, share| {
         if let (Some(dy), Some(dx)) = (dy.get(at), dx.get_mut(from)) {
             *dx += dy * share;
         }
     });
 }
 
-fn each_mean(pool: &AvgPool2d, input: Shape, output: Shape, mut each: impl FnMut(usize, usize, f32)) {
-    let ([kh, kw], [sh, sw], [ph, pw]) = (pool.kernel, pool.stride, pool.padding);
+fn each_mean(window: Window, input: Shape, output: Shape, mut each: impl FnMut(usize, usize, f32)) {
+    let ([kh, kw], [sh, sw], [ph, pw]) = (window.kernel(), window.stride(), window.padding());
     let share = 1.0 / (kh * kw) as f32;
     for oh in 0..output.height {
         let rows = clipped(oh, kh, sh, ph, input.height);

@@ -18,10 +18,10 @@ pub(super) fn finish(
     y: &mut [f32],
     extra: &mut [f32],
 ) -> Option<()> {
-    let pool = stage.pool.as_ref()?;
+    let window = stage.pool?;
     let bytes = channel_bytes(stage, image, row);
     let bytes = if stage.memory == Memory::Bytes { extra.get_mut(bytes)? } else { &mut [] };
-    pool::maximum(pool, stage.relu, stage.head_shape, stage.shape, plane, y, bytes);
+    pool::maximum(window, stage.relu, stage.head_shape(), stage.shape(), plane, y, bytes);
     Some(())
 }
 
@@ -40,7 +40,7 @@ pub(super) fn finish_in_place(
     if stage.memory == Memory::Bits {
         let words = stage.extra_words();
         let bits = extra.get_mut(image * words..)?.get_mut(..words)?;
-        let first = row * stage.shape.pixels();
+        let first = row * stage.shape().pixels();
         for (i, y) in y.iter().enumerate() {
             let (word, bit) = ((first + i) / 32, (first + i) % 32);
             let word = bits.get_mut(word)?;
@@ -60,9 +60,9 @@ pub(super) fn spread(
     extra: &[f32],
     plane: &mut [f32],
 ) -> Option<()> {
-    let pool = stage.pool.as_ref()?;
+    let window = stage.pool?;
     let bytes = extra.get(channel_bytes(stage, image, row))?;
-    pool::maximum_backward(pool, stage.head_shape, stage.shape, bytes, dy, plane);
+    pool::maximum_backward(window, stage.head_shape(), stage.shape(), bytes, dy, plane);
     Some(())
 }
 
@@ -75,14 +75,13 @@ pub(super) fn each_pixel(
     extra: &[f32],
     each: impl FnMut([usize; 2], f32),
 ) -> Option<()> {
-    let pool = stage.pool.as_ref()?;
-    pool::each_maximum(pool, stage.shape, extra.get(channel_bytes(stage, image, row))?, dy, each);
+    pool::each_maximum(stage.pool?, stage.shape(), extra.get(channel_bytes(stage, image, row))?, dy, each);
     Some(())
 }
 
 fn channel_bytes(stage: &Stage<'_>, image: usize, row: usize) -> core::ops::Range<usize> {
     let words = stage.plane_words();
-    let start = (image * stage.shape.channels + row) * words;
+    let start = (image * stage.shape().channels + row) * words;
     start..start + words
 }
 
@@ -95,7 +94,7 @@ pub(super) fn mask(stage: &Stage<'_>, y: &[f32], extra: &[f32], dy: &mut [f32]) 
             }
         }
         Memory::Bits => {
-            let images = dy.chunks_mut(stage.shape.len().max(1));
+            let images = dy.chunks_mut(stage.shape().len().max(1));
             for (dy, words) in images.zip(extra.chunks_exact(stage.extra_words().max(1))) {
                 for (dy, word) in dy.chunks_mut(32).zip(words) {
                     let word = word.to_bits();

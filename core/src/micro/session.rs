@@ -1,7 +1,9 @@
 use super::layout::{Layout, lay_out};
 use super::pass::Parts;
-use super::stage::{Stage, compile};
+use super::stage::Stage;
 use super::work::{Phase, Work};
+use super::config::Settings;
+use super::compile::compile;
 use super::{Config, Model, SessionError};
 use crate::plan::{Plan, Purpose};
 use heapless::Vec;
@@ -37,7 +39,7 @@ pub struct Counters {
 pub struct Session<'m, 'a, const N: usize> {
     pub(super) stages: Vec<Stage<'m>, N>,
     pub(super) layout: Layout,
-    pub(super) config: Config<'m>,
+    pub(super) settings: Settings,
     pub(super) counters: Counters,
     /// Batches whose gradients wait for an update.
     pub(super) waiting: u32,
@@ -46,7 +48,6 @@ pub struct Session<'m, 'a, const N: usize> {
     pub(super) training: bool,
     pub(super) batch: usize,
     pub(super) image_len: usize,
-    pub(super) classes: usize,
 }
 
 /// The buffers of a stage overlap where they must not, which [`lay_out`] rules out.
@@ -85,15 +86,14 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
         let mut session = Self {
             stages: Vec::new(),
             layout: Layout::default(),
-            config,
+            settings: config.settings(),
             counters: Counters::default(),
             waiting: 0,
-            work: Work::default(),
+            work: Work::IDLE,
             arena: &mut [],
             training: plan.purpose() == Purpose::Training,
             batch: plan.batch(),
             image_len: plan.input().len(),
-            classes: plan.classes(),
         };
         session.layout = prepare(plan, Some(model), &config, &mut session.stages)?;
         let needed = session.layout.total().ok_or(SessionError::TooLarge)?;
@@ -106,10 +106,10 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
 
     /// Copies the trained weights and the statistics from the model.
     fn load(&mut self, model: &impl Model<'m>) -> Option<()> {
-        let parts = Parts::new(self.arena, &self.layout)?;
+        let parts = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms)?;
         for stage in &self.stages {
-            for parameter in [&stage.weight, &stage.bias].into_iter().flatten() {
-                for row in 0..stage.shape.channels {
+            for parameter in [stage.weight(), stage.bias()].into_iter().flatten() {
+                for row in 0..stage.shape().channels {
                     if let Some(range) = parameter.range(row) {
                         let to = parts.state.weights.get_mut(range)?;
                         parameter.model.read(row, row * parameter.row_len, to);
@@ -123,12 +123,12 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
 
     /// Sets the learning rate of the next steps.
     pub fn set_rate(&mut self, rate: f32) {
-        self.config.rate = rate;
+        self.settings.terms.rate = rate;
     }
 
     /// Sets the strength of the noise of the next steps.
     pub fn set_strength(&mut self, strength: f32) {
-        self.config.strength = strength;
+        self.settings.strength = strength;
     }
 
     /// The trained weights, tensor after tensor in the plan's order.
@@ -148,8 +148,9 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
         self.arena.get_mut(..self.layout.state()).unwrap_or_default()
     }
 
-    /// Sets how far the training has come.
-    pub const fn set_counters(&mut self, counters: Counters) {
+    /// Sets how far the training has come; drops a step that was begun.
+    pub fn set_counters(&mut self, counters: Counters) {
+        self.abort();
         self.counters = counters;
     }
 
@@ -170,6 +171,11 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
         copy(state, self.state_mut());
         self.counters = counters;
         Ok(())
+    }
+
+    /// Number of classes: the values that the last stage gives.
+    pub(super) fn classes(&self) -> usize {
+        self.stages.last().map_or(0, |stage| stage.shape().len())
     }
 
     pub(super) fn idle(&self) -> Result<(), SessionError> {

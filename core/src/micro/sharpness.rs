@@ -89,7 +89,7 @@ impl<const N: usize> Session<'_, '_, N> {
         let mut mean = 0.0;
         let batches = images.chunks(batch.saturating_mul(image_len).max(1)).zip(labels.chunks(batch));
         for (part, of_part) in batches {
-            let pass = Pass { images: of_part.len(), training: None, draw: None };
+            let pass = Pass::evaluation(of_part.len(), None);
             let share = of_part.len() as f32 / labels.len() as f32;
             mean += share * self.pass_at(&pass, part, of_part, share, gradient)?;
         }
@@ -104,25 +104,26 @@ impl<const N: usize> Session<'_, '_, N> {
         share: f32,
         gradient: &mut [f32],
     ) -> Result<f32, SessionError> {
-        let mut parts = Parts::new(self.arena, &self.layout).ok_or(OVERLAP)?;
+        let classes = self.classes();
+        let mut parts = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms).ok_or(OVERLAP)?;
         parts.state.gradient = gradient;
         for stage in &self.stages {
-            let rows = 0..stage.shape.channels;
+            let rows = 0..stage.shape().channels;
             pass.forward(stage, rows, &mut parts, images, &mut None).ok_or(OVERLAP)?;
         }
         let last = self.stages.last().ok_or(OVERLAP)?;
         if !last.live {
             return Err(SessionError::Inference);
         }
-        let len = labels.len() * self.classes;
+        let len = labels.len() * classes;
         let ranges = [last.output..last.output + len, last.gradient..last.gradient + len];
         let [logits, dy] = parts.values.get_disjoint_mut(ranges).map_err(|_| OVERLAP)?;
-        let loss = cross_entropy(self.classes, logits, labels, dy).map_err(SessionError::Label)?;
+        let loss = cross_entropy(classes, logits, labels, dy).map_err(SessionError::Label)?;
         if !loss.mean.is_finite() {
             return Err(SessionError::Loss { value: loss.mean });
         }
         for stage in self.stages.iter().rev().filter(|stage| stage.live) {
-            let rows = 0..stage.shape.channels;
+            let rows = 0..stage.shape().channels;
             pass.backward(stage, rows, &mut parts, images, &mut None, &Receive::Add(share))
                 .ok_or(OVERLAP)?;
         }

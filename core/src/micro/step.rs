@@ -4,12 +4,11 @@ use super::layout::BLOCK;
 use super::loss::cross_entropy;
 use super::pass::Parts;
 use super::session::{OVERLAP, copy};
-use super::stage::Stage;
+use super::stage::{Head, Stage};
 use super::update::{Receive, Rule};
-use super::work::{Phase, Work};
+use super::work::Phase;
 use super::{Outcome, Session, SessionError};
 use crate::ghost::GhostBatches;
-use crate::network::Layer;
 use crate::noise::norm;
 use crate::optimizer::clip_factor;
 
@@ -30,7 +29,7 @@ impl<const N: usize> Session<'_, '_, N> {
     /// # Errors
     /// The session keeps no gradient, and those of [`step`](Self::step).
     pub fn accumulate(&mut self, images: &[f32], labels: &[u32]) -> Result<Outcome, SessionError> {
-        if !self.config.accumulate {
+        if !self.settings.accumulate {
             return Err(SessionError::Unsupported { what: "accumulation unless it is configured" });
         }
         self.begin(images, labels)?;
@@ -57,21 +56,22 @@ impl<const N: usize> Session<'_, '_, N> {
     ///
     /// # Errors
     /// Images or labels that do not fit, a step that was begun and not finished, or noise that cannot be.
+    #[inline(never)] // As below: its frame is gone when the pieces of the step need theirs.
     pub fn begin(&mut self, images: &[f32], labels: &[u32]) -> Result<(), SessionError> {
         self.idle()?;
         if !self.training {
             return Err(SessionError::Inference);
         }
-        let most = if self.config.keeps_gradient() { usize::MAX } else { self.batch };
+        let most = if self.settings.keeps_gradient { usize::MAX } else { self.batch };
         self.fits(images, labels, most)?;
         let ghosts = GhostBatches::new(labels.len(), labels.len().div_ceil(self.batch.max(1)));
-        self.work = Work::new(&self.config, ghosts, self.counters.batches)?;
-        let parts = Parts::new(self.arena, &self.layout).ok_or(OVERLAP)?;
+        self.work.begin(&self.settings, ghosts)?;
+        let parts = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms).ok_or(OVERLAP)?;
         copy(parts.statistics, parts.backup);
         if self.waiting == 0 {
             parts.state.gradient.fill(0.0);
         }
-        self.work.start_pass(&self.config).map_err(SessionError::Method)
+        self.work.start_pass(&self.settings, self.counters.batches).map_err(SessionError::Method)
     }
 
     /// Does one piece of the step, with the same images and labels as [`begin`](Self::begin); `None` while it goes on.
@@ -90,7 +90,7 @@ impl<const N: usize> Session<'_, '_, N> {
     pub fn pass_logits(&self) -> Option<&[f32]> {
         let last = self.stages.last().filter(|_| self.work.phase == Phase::Loss)?;
         let start = self.arena.len().checked_sub(self.layout.values)? + last.output;
-        self.arena.get(start..)?.get(..self.work.pass.images * self.classes)
+        self.arena.get(start..)?.get(..self.work.pass.images * self.classes())
     }
 
     /// Drops the step that was begun and the gradients that wait; does nothing when there are none. Noise is nowhere in
@@ -98,7 +98,7 @@ impl<const N: usize> Session<'_, '_, N> {
     /// the last layer on, stays updated.
     pub fn abort(&mut self) {
         if self.work.phase != Phase::Idle
-            && let Some(parts) = Parts::new(self.arena, &self.layout)
+            && let Some(parts) = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms)
         {
             copy(parts.backup, parts.statistics);
         }
@@ -135,13 +135,14 @@ impl<const N: usize> Session<'_, '_, N> {
     }
 
     /// Runs rows of the present stage, forward or backward.
+    #[inline(never)]
     fn rows(&mut self, images: &[f32], most: usize) -> Option<()> {
-        let mut parts = Parts::new(self.arena, &self.layout)?;
+        let mut parts = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms)?;
         let work = &mut self.work;
         let stage = self.stages.get(work.stage)?;
-        let end = stage.shape.channels.min(work.row.saturating_add(most));
+        let end = stage.shape().channels.min(work.row.saturating_add(most));
         let rows = work.row..end;
-        let ghost = work.ghosts.range(work.ghost());
+        let ghost = work.ghost(&self.settings);
         let images = images.get(ghost.start * self.image_len..ghost.end * self.image_len)?;
         let forward = work.phase == Phase::Forward;
         if forward {
@@ -151,7 +152,7 @@ impl<const N: usize> Session<'_, '_, N> {
             work.pass.backward(stage, rows, &mut parts, images, &mut work.at, receive)?;
         }
         work.row = end;
-        if end < stage.shape.channels && (forward || stage.live) {
+        if end < stage.shape().channels && (forward || stage.live) {
             return Some(());
         }
         work.row = 0;
@@ -169,20 +170,22 @@ impl<const N: usize> Session<'_, '_, N> {
     }
 
     /// The loss of a pass; running statistics follow it.
+    #[inline(never)]
     fn loss(&mut self, labels: &[u32]) -> Result<(), SessionError> {
-        let mut parts = Parts::new(self.arena, &self.layout).ok_or(OVERLAP)?;
+        let classes = self.classes();
+        let mut parts = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms).ok_or(OVERLAP)?;
         let work = &mut self.work;
-        let ghost = work.ghosts.range(work.ghost());
+        let ghost = work.ghost(&self.settings);
         let labels = labels.get(ghost).ok_or(SessionError::Order { first: "the same labels" })?;
         let last = self.stages.last().ok_or(OVERLAP)?;
-        let len = labels.len() * self.classes;
+        let len = labels.len() * classes;
         let gradient = if last.live { last.gradient..last.gradient + len } else { 0..0 };
         let [logits, gradient] = parts
             .values
             .get_disjoint_mut([last.output..last.output + len, gradient])
             .map_err(|_| OVERLAP)?;
         let loss =
-            cross_entropy(self.classes, logits, labels, gradient).map_err(SessionError::Label)?;
+            cross_entropy(classes, logits, labels, gradient).map_err(SessionError::Label)?;
         if !loss.mean.is_finite() {
             return Err(SessionError::Loss { value: loss.mean });
         }
@@ -190,10 +193,11 @@ impl<const N: usize> Session<'_, '_, N> {
             follow(stage, labels.len(), &mut parts).ok_or(OVERLAP)?;
         }
         work.add(&loss, labels.len());
-        if self.config.keeps_gradient() {
+        if self.settings.keeps_gradient {
             work.receive = Receive::Add(work.share());
         } else {
-            work.receive = Receive::Update(Rule::new(self.config.update(self.counters.updates + 1, 1.0)));
+            let rule = Rule::new(self.settings.terms.optimizer, 1.0, self.counters.updates + 1);
+            work.receive = Receive::Update(rule);
         }
         work.phase = Phase::Backward;
         work.stage = self.stages.len().saturating_sub(1);
@@ -201,16 +205,17 @@ impl<const N: usize> Session<'_, '_, N> {
     }
 
     /// After the backward pass: the next one, or the update.
+    #[inline(never)]
     fn end_pass(&mut self) {
         self.work.number += 1;
         if self.work.number < self.work.passes {
             // The noise was valid for the first pass.
-            let _ = self.work.start_pass(&self.config);
+            let _ = self.work.start_pass(&self.settings, self.counters.batches);
             return;
         }
         self.counters.batches += 1;
         self.work.phase = Phase::Idle;
-        if !self.config.keeps_gradient() {
+        if !self.settings.keeps_gradient {
             self.counters.updates += 1;
             return;
         }
@@ -222,10 +227,11 @@ impl<const N: usize> Session<'_, '_, N> {
     }
 
     /// Norm, clipping and rule of the update.
+    #[inline(never)]
     fn begin_update(&mut self) -> Result<(), SessionError> {
-        let parts = Parts::new(self.arena, &self.layout).ok_or(OVERLAP)?;
+        let parts = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms).ok_or(OVERLAP)?;
         let mut scale = 1.0 / self.waiting.max(1) as f32;
-        if let Some(limit) = self.config.clip {
+        if let Some(limit) = self.settings.clip {
             let value = norm(parts.state.gradient) * scale;
             if !value.is_finite() {
                 self.abort();
@@ -233,26 +239,26 @@ impl<const N: usize> Session<'_, '_, N> {
             }
             scale *= clip_factor(value, limit);
         }
-        let update = self.config.update(self.counters.updates + 1, scale);
-        self.work.receive = Receive::Update(Rule::new(update));
+        let rule = Rule::new(self.settings.terms.optimizer, scale, self.counters.updates + 1);
+        self.work.receive = Receive::Update(rule);
         self.work.phase = Phase::Update;
         self.work.row = 0;
         Ok(())
     }
 
     /// Updates the next weights by the stored gradient.
+    #[inline(never)]
     fn update_part(&mut self, most: usize) -> Result<(), SessionError> {
         if self.work.row == usize::MAX {
             return self.begin_update();
         }
-        let parts = Parts::new(self.arena, &self.layout).ok_or(OVERLAP)?;
+        let parts = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms).ok_or(OVERLAP)?;
         let start = self.work.row;
         let end = start.saturating_add(most.saturating_mul(BLOCK)).min(self.layout.trained);
         if let Receive::Update(rule) = &self.work.receive {
-            let state = parts.state;
-            let gradient = state.gradient.get(start..end).ok_or(OVERLAP)?;
-            rule.update(state.weights, state.first, state.second, start..end, 1.0, gradient)
-                .ok_or(OVERLAP)?;
+            let mut state = parts.state;
+            let gradient = core::mem::take(&mut state.gradient).get(start..end).ok_or(OVERLAP)?;
+            rule.update(&mut state, start..end, 1.0, gradient).ok_or(OVERLAP)?;
         }
         self.work.row = end;
         if end == self.layout.trained {
@@ -266,10 +272,10 @@ impl<const N: usize> Session<'_, '_, N> {
 
 /// Moves a batch norm's running statistics towards the batch's.
 fn follow(stage: &Stage<'_>, images: usize, parts: &mut Parts<'_>) -> Option<()> {
-    let Layer::BatchNorm(norm) = &stage.layer else { return Some(()) };
-    let len = 2 * stage.head_shape.channels;
-    let batch = parts.norms.get(2 * stage.statistics..)?.get(..len)?;
-    let running = parts.statistics.get_mut(stage.statistics..)?.get_mut(..len)?;
-    norm.update_running(images * stage.head_shape.pixels(), batch, running);
+    let Head::BatchNorm(norm) = &stage.head else { return Some(()) };
+    let len = 2 * stage.head_shape().channels;
+    let batch = parts.norms.get(2 * stage.kept..)?.get(..len)?;
+    let running = parts.statistics.get_mut(stage.kept..)?.get_mut(..len)?;
+    norm.update_running(images * stage.head_shape().pixels(), batch, running);
     Some(())
 }

@@ -2,34 +2,52 @@
 
 use super::built;
 use super::pass::State;
-use crate::optimizer::{Optimizer, Update};
+use crate::optimizer::Optimizer;
 use core::ops::Range;
 
-/// An update with everything worked out that does not depend on the weight.
+/// What updates have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub optimizer: Optimizer,
+    pub rate: f32,
+    pub weight_decay: f32,
+}
+
+/// What one update has of its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
-    update: Update,
+    /// The gradient is multiplied by this first.
+    gradient_scale: f32,
     /// Adam's 1 / (1 - beta^t), the second one's square root.
     corrections: [f32; 2],
 }
 
 impl Rule {
-    pub(super) fn new(update: Update) -> Self {
+    /// Update number `time`, from 1, of a gradient that is multiplied by `gradient_scale` first.
+    pub(super) fn new(optimizer: Optimizer, gradient_scale: f32, time: u64) -> Self {
         let mut corrections = [1.0, 1.0];
-        if let Optimizer::Adam { betas: [first, second], .. } = update.optimizer
+        if let Optimizer::Adam { betas: [first, second], .. } = optimizer
             && built::ANY_OPTIMIZER
         {
-            corrections =
-                [1.0 / left(first, update.time), 1.0 / libm::sqrtf(left(second, update.time))];
+            corrections = [1.0 / left(first, time), 1.0 / libm::sqrtf(left(second, time))];
         }
-        Self { update, corrections }
+        Self { gradient_scale, corrections }
     }
 
-    /// The arithmetic of [`Update::apply`]; the gradient is `factor` times `values`.
+    /// The arithmetic of [`Update::apply`](crate::optimizer::Update::apply); the gradient is `factor` times `values`.
     #[inline(never)] // Many loops, in one place.
-    fn apply(&self, weights: &mut [f32], factor: f32, values: &[f32], first: &mut [f32], second: &mut [f32]) {
+    fn apply(
+        &self,
+        terms: &Terms,
+        weights: &mut [f32],
+        factor: f32,
+        values: &[f32],
+        first: &mut [f32],
+        second: &mut [f32],
+    ) {
         let gradient = values.iter().map(|value| factor * value);
-        let Update { optimizer, rate, weight_decay, gradient_scale, .. } = self.update;
+        let &Terms { optimizer, rate, weight_decay } = terms;
+        let gradient_scale = self.gradient_scale;
         let plain = weight_decay == 0.0 && gradient_scale == 1.0;
         match optimizer {
             Optimizer::Sgd { momentum: 0.0, .. } => {
@@ -69,17 +87,14 @@ impl Rule {
     /// Updates these trained weights by the gradient `factor` times `values`.
     pub(super) fn update(
         &self,
-        weights: &mut [f32],
-        first: &mut [f32],
-        second: &mut [f32],
+        state: &mut State<'_>,
         range: Range<usize>,
         factor: f32,
         values: &[f32],
     ) -> Option<()> {
-        let moment = |values: &'_ mut [f32]| !values.is_empty();
-        let first = if moment(first) { first.get_mut(range.clone())? } else { &mut [] };
-        let second = if moment(second) { second.get_mut(range.clone())? } else { &mut [] };
-        self.apply(weights.get_mut(range)?, factor, values, first, second);
+        let first = if state.first.is_empty() { &mut [] } else { state.first.get_mut(range.clone())? };
+        let second = if state.second.is_empty() { &mut [] } else { state.second.get_mut(range.clone())? };
+        self.apply(state.terms, state.weights.get_mut(range)?, factor, values, first, second);
         Some(())
     }
 }
@@ -116,9 +131,7 @@ impl Receive {
         values: &[f32],
     ) -> Option<()> {
         match self {
-            Receive::Update(rule) => {
-                rule.update(state.weights, state.first, state.second, range, factor, values)
-            }
+            Receive::Update(rule) => rule.update(state, range, factor, values),
             Receive::Add(share) => {
                 let stored = state.gradient.get_mut(range)?;
                 stored.iter_mut().zip(values).for_each(|(to, value)| *to += share * (factor * value));
@@ -131,6 +144,7 @@ impl Receive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optimizer::Update;
 
     #[test]
     fn rules_are_those_of_the_optimizer() {
@@ -148,7 +162,10 @@ mod tests {
                     let moments = optimizer.moments();
                     let (m, v) = (if moments > 0 { &mut m[..] } else { &mut [] }, v);
                     let v = if moments > 1 { &mut v[..] } else { &mut [] };
-                    Rule::new(update).update(w, m, v, 0..3, 1.0, &gradient).expect("fits");
+                    let terms = &Terms { optimizer, rate: 0.01, weight_decay };
+                    let state = &mut State { weights: w, first: m, second: v, gradient: &mut [], terms };
+                    let rule = Rule::new(optimizer, gradient_scale, time);
+                    rule.update(state, 0..3, 1.0, &gradient).expect("fits");
                     let [w, m, v] = &mut theirs;
                     update.apply(w, &gradient, m, v);
                 }

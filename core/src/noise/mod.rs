@@ -33,6 +33,7 @@ pub(crate) mod sequence;
 mod stream;
 
 pub use norm::norm;
+pub(crate) use stream::DrawKey;
 pub use stream::{Address, BLOCK, Key};
 
 use core::fmt;

@@ -19,8 +19,23 @@ pub struct Address {
 impl Address {
     /// Key of the tensor with this index.
     pub fn tensor(self, index: u32) -> Key {
-        let draw = hash(hash(hash(self.seed) ^ self.step) ^ u64::from(self.draw));
-        Key(hash(draw ^ u64::from(index)))
+        self.key().tensor(index)
+    }
+
+    /// What the keys of all tensors are made from.
+    pub(crate) fn key(self) -> DrawKey {
+        DrawKey(hash(hash(hash(self.seed) ^ self.step) ^ u64::from(self.draw)))
+    }
+}
+
+/// An address in the form that the keys of its tensors are made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DrawKey(u64);
+
+impl DrawKey {
+    /// Key of the tensor with this index.
+    pub(crate) fn tensor(self, index: u32) -> Key {
+        Key(hash(self.0 ^ u64::from(index)))
     }
 }
 
