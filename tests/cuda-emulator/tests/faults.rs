@@ -75,6 +75,25 @@ fn shared_memory() {
 }
 
 #[test]
+fn registers_that_were_never_written() {
+    let found = fault("add.u32 %r7, %r1, %r8;", 1, 32);
+    assert!(found.kind == Kind::UninitialisedRegister && found.what.contains("%r8"), "{found}");
+    // Written on one of two ways: only the lanes that went the other way are at fault.
+    let ways = |lanes: u32| format!("setp.lt.u32 %p1, %r1, {lanes}; @!%p1 bra L; mov.u32 %r6, 5; L: add.u32 %r7, %r6, 1;");
+    fine(&ways(32), 1, 32);
+    let found = fault(&ways(31), 1, 32);
+    assert_eq!((found.kind, found.thread), (Kind::UninitialisedRegister, Some([31, 0, 0])));
+    // Moving it is no use of it; what comes of the move is.
+    fine("mov.u32 %r6, %r7; mov.b64 %d5, {%r1, %r6}; mov.u32 %r6, 1; add.u32 %r6, %r6, 1;", 1, 32);
+    assert_eq!(fault("mov.u32 %r6, %r7; add.u32 %r6, %r6, 1;", 1, 32).kind, Kind::UninitialisedRegister);
+    assert_eq!(fault("@%p3 add.u32 %r6, %r1, 1;", 1, 32).kind, Kind::UninitialisedRegister);
+    assert_eq!(fault("@%p3 bra L; L:", 1, 32).kind, Kind::UninitialisedRegister);
+    assert_eq!(fault("st.global.u32 [%d3], %r7;", 1, 32).kind, Kind::UninitialisedRegister);
+    // Once round a loop is enough.
+    fine("mov.u32 %r6, 0; L: setp.eq.u32 %p1, %r6, 0; @!%p1 bra M; mov.u32 %r7, 9; bra N; M: add.u32 %r8, %r7, 1; N: add.u32 %r6, %r6, 1; setp.lt.u32 %p2, %r6, 3; @%p2 bra L;", 1, 32);
+}
+
+#[test]
 fn local_memory() {
     let run = |access: &str| {
         let text = format!(

@@ -1,6 +1,6 @@
 //! Decodes one kernel: every instruction finds its handler, every variable its address.
 
-use super::flow;
+use super::{defined, flow};
 use super::operands::Slot;
 use super::registers;
 use crate::exec::launch::SHARED_START;
@@ -66,6 +66,8 @@ pub fn decode(
         local_bytes: 0,
         max_threads: function.max_threads,
         exact_threads: function.exact_threads,
+        tracked_registers: 0,
+        tracked: Vec::new(),
         live_registers: 0,
     };
     let mut decoder = Decoder {
@@ -179,6 +181,7 @@ impl Decoder<'_> {
             line,
             guard: NONE,
             guard_not: instruction.guard.is_some_and(|g| g.1),
+            guard_tracked: false,
             flow: found.flow,
             class: found.class,
             flops: found.flops,
@@ -253,6 +256,9 @@ impl Decoder<'_> {
         }
         let graph = flow::Graph::new(&self.drafts, &program.tables);
         graph.set_joins(&mut self.drafts);
+        let from_start: Vec<usize> = self.initials.values().copied().collect();
+        let names = &self.function.register_names;
+        defined::track(&mut self.drafts, &graph, names, self.widths.len(), &from_start, program);
         registers::assign(&mut self.drafts, &graph, &self.widths, &self.initials, program)?;
         program.code = self.drafts.into_iter().map(|d| d.code).collect();
         Ok(())

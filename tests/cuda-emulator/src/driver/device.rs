@@ -37,8 +37,8 @@ pub unsafe extern "C" fn cuInit(flags: u32) -> u32 {
 
 /// What is left at the end of the process was never freed.
 extern "C" fn at_exit() {
-    if let Ok(driver) = DRIVER.try_lock() {
-        if let Some(driver) = driver.as_ref() {
+    if let Ok(driver) = DRIVER.try_lock()
+        && let Some(driver) = driver.as_ref() {
             for (number, device) in driver.devices.iter().enumerate() {
                 if device.retained > 0 && device.broken.is_none() {
                     driver.report_leaks(number);
@@ -46,7 +46,6 @@ extern "C" fn at_exit() {
                 }
             }
         }
-    }
 }
 
 /// # Safety

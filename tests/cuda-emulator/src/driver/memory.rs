@@ -255,7 +255,7 @@ fn fill(driver: &mut Driver, device: usize, to: u64, value: &[u8], count: usize,
     if bytes == 0 {
         return Ok(());
     }
-    if to % value.len() as u64 != 0 {
+    if !to.is_multiple_of(value.len() as u64) {
         say(Kind::Fault, &format!("{name} at {to:#x}, which is not a multiple of {}", value.len()));
         return Err(INVALID_VALUE);
     }

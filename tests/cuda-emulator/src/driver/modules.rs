@@ -261,7 +261,7 @@ impl Driver {
         let warps = threads.div_ceil(32);
         let by_registers = REGISTERS / (registers(program) * 32 * warps);
         let shared = program.shared_bytes + dynamic + if self.config.capability >= 80 { 1024 } else { 0 };
-        let by_shared = if shared == 0 { u32::MAX } else { (limits.shared_total / shared) as u32 };
+        let by_shared = limits.shared_total.checked_div(shared).map_or(u32::MAX, |blocks| blocks as u32);
         Ok((limits.threads / (warps * 32)).min(limits.blocks).min(by_registers).min(by_shared))
     }
 }

@@ -76,7 +76,6 @@ impl Machine<'_> {
     }
 
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
     fn within(
         &mut self,
         region: Region,
@@ -87,11 +86,10 @@ impl Machine<'_> {
         shape: Shape,
     ) -> Result<Places, Box<Fault>> {
         let reads = access != Access::Write;
-        if shape.run && bytes >= 4 && a[0] % bytes == 0 {
-            if let Some(place) = region.check_run(a[0], 32 * bytes, reads) {
+        if shape.run && bytes >= 4 && a[0].is_multiple_of(bytes)
+            && let Some(place) = region.check_run(a[0], 32 * bytes, reads) {
                 return Ok(Places::Run(place));
             }
-        }
         for lane in lanes_of(shape.first) {
             if let Err(refusal) = region.check(a[lane], bytes, reads) {
                 return Err(self.refused(space, a[lane], bytes, access, lane as u32, refusal));
@@ -130,7 +128,7 @@ impl Machine<'_> {
             let end = a[lane].checked_add(bytes);
             let refusal = match end {
                 Some(end) if end <= parameters.len() as u64 && access == Access::Read => {
-                    if a[lane] % bytes == 0 {
+                    if a[lane].is_multiple_of(bytes) {
                         out[lane] = parameters[a[lane] as usize..].as_ptr().cast_mut();
                         continue;
                     }

@@ -8,6 +8,7 @@ use super::lanes::ALL;
 use super::launch::Launch;
 use super::machine::{AsyncCopies, Machine, lanes_of};
 use super::program::{Code, Flow, Initial, LaneMask, NONE, Program, Row, Special, Step};
+use crate::decode::defined::check_guard;
 use crate::memory::region::Region;
 
 /// No join: the lanes never meet again.
@@ -31,6 +32,7 @@ pub struct Warp {
     local: Vec<u8>,
     local_shadow: Vec<u8>,
     copies: AsyncCopies,
+    written: Vec<u32>,
     jumps: u64,
     /// Instruction of the barrier at which it waits.
     barrier: Option<u32>,
@@ -51,6 +53,7 @@ impl Warp {
             local: vec![0; local],
             local_shadow: vec![0; local / 4],
             copies: AsyncCopies::default(),
+            written: vec![0; program.tracked_registers],
             jumps: 0,
             barrier: None,
         }
@@ -65,6 +68,7 @@ impl Warp {
         // Accessible, and nothing in it.
         self.local_shadow.fill(0xf0);
         self.copies = AsyncCopies::default();
+        self.written.fill(0);
         (self.jumps, self.barrier) = (0, None);
         for &(register, initial) in &program.initial {
             let lane_value = |lane: u32| match initial {
@@ -210,8 +214,10 @@ fn turn(m: &mut Machine<'_>, warp: &mut Warp, index: u32) -> Step {
         bytes: warp.local.len() as u64,
     };
     std::mem::swap(&mut m.copies, &mut warp.copies);
+    std::mem::swap(&mut m.written, &mut warp.written);
     let result = steps(m, warp);
     std::mem::swap(&mut m.copies, &mut warp.copies);
+    std::mem::swap(&mut m.written, &mut warp.written);
     warp.epoch = m.warp_epoch;
     result
 }
@@ -232,16 +238,19 @@ fn steps(m: &mut Machine<'_>, warp: &mut Warp) -> Step {
                 continue 'top;
             }
             let c = &code[pc];
+            m.pc = pc;
             let mask = if c.guard == NONE {
                 active
             } else {
+                if c.guard_tracked {
+                    check_guard(m)?;
+                }
                 let p = m.predicate(c.guard);
                 active & if c.guard_not { !p } else { p }
             };
             let issued = &mut m.counts.issued[pc];
             issued.0 += 1;
             issued.1 += u64::from(mask.count_ones());
-            m.pc = pc;
             match c.flow {
                 Flow::Next => {
                     if mask != 0 {
@@ -264,6 +273,7 @@ fn steps(m: &mut Machine<'_>, warp: &mut Warp) -> Step {
                     if mask != active {
                         return Err(m.fault(Kind::IllegalInstruction, None, "brx.idx under a guard that lanes differ in"));
                     }
+                    (c.run)(m, c, mask)?;
                     let index = m.get::<u32>(c.r[1]);
                     let first = index[active.trailing_zeros() as usize];
                     let Some(&target) = program.tables[c.imm as usize].get(first as usize) else {
@@ -299,6 +309,7 @@ fn steps(m: &mut Machine<'_>, warp: &mut Warp) -> Step {
                         let text = format!("lanes {mask:#010x} of warp {} reach the barrier, lanes {:#010x} do not", m.warp, warp.alive & !mask);
                         return Err(m.fault(Kind::DivergentBarrier, None, text));
                     }
+                    (c.run)(m, c, mask)?;
                     m.warp_epoch += 1;
                     warp.barrier = Some(pc as u32);
                     if let Some(top) = warp.stack.last_mut() {
@@ -317,7 +328,7 @@ fn jump(m: &Machine<'_>, warp: &mut Warp) -> Step {
     if warp.jumps > m.launch.jumps {
         return Err(m.fault(Kind::Endless, None, format!("more than {} jumps of a warp", m.launch.jumps)));
     }
-    if warp.jumps % 4096 == 0 && m.launch.stopped() {
+    if warp.jumps.is_multiple_of(4096) && m.launch.stopped() {
         return Err(m.fault(Kind::Endless, None, "stopped, as another block failed"));
     }
     Ok(())

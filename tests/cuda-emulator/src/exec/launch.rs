@@ -33,7 +33,7 @@ impl Races {
     pub fn watches(self, block: u32) -> bool {
         match self {
             Races::Off => false,
-            Races::Some => block < 4 || block % 8 == 0,
+            Races::Some => block < 4 || block.is_multiple_of(8),
             Races::All => true,
         }
     }
@@ -203,6 +203,7 @@ impl Room {
                 start: SHARED_START,
                 bytes,
             },
+            written: Vec::new(),
             watch_shared: false,
             patterns: vec![Pattern::default(); program.code.len()],
             shared_races,

@@ -57,6 +57,8 @@ pub struct Machine<'a> {
     pub warp_epoch: u32,
     /// Shared memory of the block.
     pub shared: Region,
+    /// Lanes that have written each tracked register of the warp in front.
+    pub written: Vec<u32>,
     /// Whether races in this block's shared memory are looked for.
     pub watch_shared: bool,
     /// The last shape of each instruction's addresses.

@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::machine::Machine;
+use crate::decode::defined::Tracked;
 use std::sync::Arc;
 
 /// One 32-bit register of a warp: a value for each lane. A 64-bit register takes two rows.
@@ -36,7 +37,7 @@ pub enum Flow {
 /// One decoded instruction.
 #[derive(Clone, Copy)]
 pub struct Code {
-    /// What it does; not called for `Branch`, `Table` and `Exit`.
+    /// What it does; not called for `Branch` and `Exit`.
     pub run: Handler,
     /// A number the handler knows the meaning of.
     pub imm: i64,
@@ -52,6 +53,8 @@ pub struct Code {
     pub guard: u16,
     /// Whether the guard is negated.
     pub guard_not: bool,
+    /// Whether the guard may be unwritten (see `decode/defined.rs`).
+    pub guard_tracked: bool,
     /// What comes next.
     pub flow: Flow,
     /// Class, for the counts.
@@ -179,6 +182,10 @@ pub struct Program {
     pub max_threads: Option<[u32; 3]>,
     /// Whether it was `.reqntid`.
     pub exact_threads: bool,
+    /// Registers whose writing is followed while the kernel runs.
+    pub tracked_registers: usize,
+    /// The instructions that touch them, by `pc`.
+    pub tracked: Vec<Tracked>,
     /// Most 32-bit registers that are live at once, and predicates do not count: a guess at what ptxas would need.
     pub live_registers: usize,
 }

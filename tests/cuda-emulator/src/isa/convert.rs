@@ -113,11 +113,10 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
         })),
         _ => {}
     }
-    let (rounding, types) = match op.rest.split_first()? {
-        (first, rest) => match ROUNDINGS.iter().find(|(name, _)| name == first) {
-            Some(&(_, rounding)) => (rounding, rest),
-            None => (Rounding::None, op.rest.as_slice()),
-        },
+    let (first, rest) = op.rest.split_first()?;
+    let (rounding, types) = match ROUNDINGS.iter().find(|(name, _)| name == first) {
+        Some(&(_, rounding)) => (rounding, rest),
+        None => (Rounding::None, op.rest.as_slice()),
     };
     let [to, from] = types else { return None };
     let (to, from) = (Type::of(to)?, Type::of(from)?);
@@ -131,11 +130,10 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
         _ => B64,
     };
     let from_width = from_width.unwrap_or(natural(from));
-    if !op.ftz && !op.sat && to_width == natural(to) && from_width == natural(from) {
-        if let Some(pair) = frequent(to, from, rounding) {
+    if !op.ftz && !op.sat && to_width == natural(to) && from_width == natural(from)
+        && let Some(pair) = frequent(to, from, rounding) {
             return found(pair);
         }
-    }
     let narrow = |w: Width, t: Type| (w == B64) as u8 * 64 + (w != B64) as u8 * 32 < t.bits();
     if to_width == Width::Pred || narrow(to_width, to) || narrow(from_width, from) {
         return None;

@@ -65,9 +65,7 @@ pub fn to_bf16(x: f32) -> u16 {
 fn to_bf16_exact(s: f64) -> u16 {
     // To odd in f32 first: then the second rounding sees every tie as it is.
     let near = s as f32;
-    let odd = if f64::from(near) == s || !near.is_finite() {
-        near
-    } else if near.to_bits() & 1 == 1 {
+    let odd = if f64::from(near) == s || !near.is_finite() || near.to_bits() & 1 == 1 {
         near
     } else if f64::from(near) < s {
         near.next_up()

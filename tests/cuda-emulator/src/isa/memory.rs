@@ -243,7 +243,8 @@ unsafe fn place(places: &Places, lane: usize, stride: u64) -> *mut u8 {
 unsafe fn extended(from: *mut u8, c: &Code) -> u64 {
     let signed = c.small[1] & SIGNED != 0;
     // SAFETY: the caller's.
-    let value = unsafe {
+    
+    unsafe {
         match c.small[0] {
             1 if signed => i64::from(from.cast::<i8>().read()) as u64,
             1 => u64::from(from.read()),
@@ -253,8 +254,7 @@ unsafe fn extended(from: *mut u8, c: &Code) -> u64 {
             4 => u64::from(from.cast::<u32>().read_unaligned()),
             _ => from.cast::<u64>().read_unaligned(),
         }
-    };
-    value
+    }
 }
 
 fn store<const SPACE: u8>(m: &mut Machine<'_>, c: &Code, mask: u32) -> Step {
@@ -401,7 +401,7 @@ impl Machine<'_> {
     /// Checks the copy's destination, and keeps the copy until it is waited for.
     fn issue(&mut self, copy: PendingCopy, lane: u32) -> Step {
         let bytes = u64::from(copy.bytes);
-        if copy.to % bytes != 0 {
+        if !copy.to.is_multiple_of(bytes) {
             return Err(self.fault(Kind::Misaligned, Some(lane), format!("cp.async to shared address {:#x}", copy.to)));
         }
         if let Some((at, Refusal::Outside)) = self.shared.first_refused(copy.to, bytes, false) {
