@@ -25,7 +25,8 @@ struct DenseAlongK {
 #pragma unroll
             for (int m = 0; m < EACH / 4; m++) {
                 int row = threadIdx.x / 4 + 32 * m;
-                copies.four(m, tile + Tile::at(row, piece), from + row * pitch + k + piece, row < rows && k + piece < depth);
+                float* to = tile + Tile::at(threadIdx.x / 4, piece) + 4 * m * Tile::EIGHT;
+                copies.four(m, to, from + row * pitch + k + piece, row < rows && k + piece < depth);
             }
             k += DEPTH;
             return;
@@ -45,7 +46,7 @@ struct DenseAlongK {
         for (int m = 0; m < EACH; m++) copies.settle(m, tile + place(m));
     }
 
-    static __device__ int place(int m) { return Tile::at(threadIdx.x / DEPTH + 8 * m, threadIdx.x % DEPTH); }
+    static __device__ int place(int m) { return Tile::at(threadIdx.x / DEPTH, threadIdx.x % DEPTH) + m * Tile::EIGHT; }
 };
 
 // A matrix in which rows are contiguous: (row, k) lies at k * pitch + row.

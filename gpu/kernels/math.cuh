@@ -35,7 +35,7 @@ struct Strip<KContiguous<ROWS>, LANES, N> {
     __device__ void load(const float* tile, int first, int lane, int k) {
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            float4 four = load_four(tile + KContiguous<ROWS>::at(first + row(lane, i), k));
+            float4 four = load_four(tile + KContiguous<ROWS>::at(first + lane + LANES * i, k));
             values[0][i] = four.x, values[1][i] = four.y, values[2][i] = four.z, values[3][i] = four.w;
         }
     }
@@ -112,16 +112,16 @@ struct Fragments {
 
     // The four values of A's 16 x 8 fragment number `i`: (row, k), (row + 8, k), (row, k + 4), (row + 8, k + 4).
     static __device__ void left(const float* a, int i, int k, float (&values)[4]) {
-        int lane = Block::lane(), row = Block::row() + 16 * i + lane / 4;
+        int lane = Block::lane(), row = Block::row() + lane / 4;
 #pragma unroll
-        for (int v = 0; v < 4; v++) values[v] = a[A::Tile::at(row + v % 2 * 8, k + lane % 4 + v / 2 * 4)];
+        for (int v = 0; v < 4; v++) values[v] = a[A::Tile::at(row, k + v / 2 * 4 + lane % 4) + (2 * i + v % 2) * A::Tile::EIGHT];
     }
 
     // The two values of B's 8 x 8 fragment number `j`: (k, column), (k + 4, column).
     static __device__ void right(const float* b, int j, int k, float (&values)[2]) {
-        int lane = Block::lane(), column = Block::column() + 8 * j + lane / 4;
+        int lane = Block::lane(), column = Block::column() + lane / 4;
 #pragma unroll
-        for (int v = 0; v < 2; v++) values[v] = b[B::Tile::at(column, k + lane % 4 + v * 4)];
+        for (int v = 0; v < 2; v++) values[v] = b[B::Tile::at(column, k + v * 4 + lane % 4) + j * B::Tile::EIGHT];
     }
 
     template <int FROM>

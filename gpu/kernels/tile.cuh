@@ -33,6 +33,7 @@ template <int ROWS_>
 struct KContiguous {
     static constexpr int ROWS = ROWS_;
     static constexpr int SIZE = ROWS * DEPTH;
+    static constexpr int EIGHT = 8 * DEPTH; // from a row to the eighth one after it, whatever k
     static __device__ int at(int row, int k) { return row * DEPTH + ((k >> 2 ^ (row >> 1 & 3)) << 2) + (k & 3); }
     static __device__ float row_sum(const float* tile, int row) {
         float sum = 0.0f;
@@ -51,6 +52,7 @@ struct RowContiguous {
     static constexpr int ROWS = ROWS_;
     static constexpr int PITCH = ROWS + 8;
     static constexpr int SIZE = DEPTH * PITCH;
+    static constexpr int EIGHT = 8;
     static __device__ int at(int row, int k) { return k * PITCH + row; }
     static __device__ float row_sum(const float* tile, int row) {
         float sum = 0.0f;
@@ -59,6 +61,12 @@ struct RowContiguous {
         return sum;
     }
 };
+
+// The address itself: from here on the compiler adds to it, instead of working out every address from its parts.
+__device__ inline const float* settled(const float* address) {
+    asm("" : "+l"(address));
+    return address;
+}
 
 // Copies that a thread has under way, at most N values. From sm_80 on the hardware writes them to shared memory by itself (cp.async);
 // before, they wait in registers while the block computes, and `settle` writes them.

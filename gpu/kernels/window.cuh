@@ -50,18 +50,21 @@ struct Windows {
           from(row == OUTSIDE ? image : image + row * planes.width + column) {}
 
     __device__ void load(float* tile) {
-        // Usually all 16 k are channels of one tap.
-        bool whole = planes.channels % DEPTH == 0;
-        int plane = planes.height * planes.width;
         const float* at = tap();
         bool exists = met();
+        long long plane = planes.height * planes.width;
+        // Usually all 16 k are channels of one tap.
+        if (planes.channels % DEPTH == 0) {
 #pragma unroll
-        for (int k = 0; k < DEPTH; k++) {
-            copies.value(k, tile + Tile::at(threadIdx.x, k), at, exists);
-            at += plane;
-            if (!whole && ++channel == planes.channels) next_tap(), at = tap(), exists = met();
+            for (int k = 0; k < DEPTH; k++, at += plane) copies.value(k, tile + Tile::at(threadIdx.x, k), at, exists);
+            if ((channel += DEPTH) == planes.channels) next_tap();
+            return;
         }
-        if (whole && (channel += DEPTH) == planes.channels) next_tap();
+#pragma unroll
+        for (int k = 0; k < DEPTH; k++, at += plane) {
+            copies.value(k, tile + Tile::at(threadIdx.x, k), at, exists);
+            if (++channel == planes.channels) next_tap(), at = tap() - plane, exists = met();
+        }
     }
 
     __device__ void settle(float* tile) {
@@ -69,7 +72,7 @@ struct Windows {
         for (int k = 0; k < DEPTH; k++) copies.settle(k, tile + Tile::at(threadIdx.x, k));
     }
 
-    __device__ const float* tap() const { return from + (channel * planes.height + SIGN * down) * planes.width + SIGN * across; }
+    __device__ const float* tap() const { return settled(from + (channel * planes.height + SIGN * down) * planes.width + SIGN * across); }
 
     __device__ bool met() const {
         return unsigned(row + SIGN * down) < unsigned(planes.height) && unsigned(column + SIGN * across) < unsigned(planes.width) && down < taps_down;
@@ -157,7 +160,7 @@ struct AlongK {
     Copies<EACH> copies = {};
 
     static __device__ int row(int m) { return threadIdx.x / DEPTH + 8 * m; }
-    static __device__ int place(int m) { return Tile::at(row(m), threadIdx.x % DEPTH); }
+    static __device__ int place(int m) { return Tile::at(row(0), threadIdx.x % DEPTH) + m * Tile::EIGHT; }
 
     __device__ void settle(float* tile) {
 #pragma unroll
@@ -178,12 +181,11 @@ struct OutputPixels : AlongK<ROWS> {
           k(number, 1, plane), step(DEPTH, 1, plane) {}
 
     __device__ void load(float* tile) {
-        const float* at = from + k.high * image_size + k.low;
+        const float* at = settled(from + k.high * image_size + k.low + Base::row(0) * plane);
+        long long eight = 8 * plane;
 #pragma unroll
-        for (int m = 0; m < Base::EACH; m++) {
-            int row = Base::row(m);
-            this->copies.value(m, tile + Base::place(m), at + row * plane, row < rows && number < end);
-        }
+        for (int m = 0; m < Base::EACH; m++, at += eight)
+            this->copies.value(m, tile + Base::place(m), at, Base::row(m) < rows && number < end);
         k.add(step);
         number += DEPTH;
     }
@@ -218,7 +220,7 @@ struct InputPixels : AlongK<THREADS> {
 
     __device__ void load(float* tile) {
         int top = k.middle * stride_down - pad_down, left = k.low * stride_across - pad_across;
-        const float* at = from + k.high * image_size + top * planes.width + left;
+        const float* at = settled(from + k.high * image_size + top * planes.width + left);
 #pragma unroll
         for (int m = 0; m < EACH; m++) {
             Row row = taps[Base::row(m)];
