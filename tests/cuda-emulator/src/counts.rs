@@ -1,6 +1,7 @@
 //! What a launch did, counted.
 
 use crate::exec::program::{Class, Program};
+use crate::memory::races::Access;
 use std::fmt::Write;
 
 /// Traffic of one kind of memory access.
@@ -12,6 +13,10 @@ pub struct Traffic {
     pub bytes: u64,
     /// 32-byte sectors touched, each once a request.
     pub sectors: u64,
+    /// Bytes of the words touched, each word once a launch: what a cache that held everything would move. Words are told
+    /// apart by the records of the race check: 0 where that is off. Two host threads that meet at a word may both count
+    /// it; one thread counts exactly.
+    pub distinct: u64,
 }
 
 /// Counts of one host thread; added up at the end of a launch.
@@ -44,6 +49,15 @@ impl Counts {
         Counts { issued: vec![(0, 0); instructions], ..Counts::default() }
     }
 
+    /// Where accesses of this kind are counted.
+    pub fn traffic(&mut self, access: Access) -> &mut Traffic {
+        match access {
+            Access::Read => &mut self.loads,
+            Access::Write => &mut self.stores,
+            Access::Atomic => &mut self.atomics,
+        }
+    }
+
     /// Adds another thread's counts.
     pub fn add(&mut self, other: &Counts) {
         for (a, b) in self.issued.iter_mut().zip(&other.issued) {
@@ -58,6 +72,7 @@ impl Counts {
             a.requests += b.requests;
             a.bytes += b.bytes;
             a.sectors += b.sectors;
+            a.distinct += b.distinct;
         }
         self.shared_requests += other.shared_requests;
         self.shared_bytes += other.shared_bytes;
@@ -77,7 +92,11 @@ impl Counts {
             float_operations += lanes * u64::from(code.flops);
         }
         let traffic = |t: Traffic| {
-            format!(r#"{{"requests":{},"bytes":{},"sectors":{},"sector_bytes":{}}}"#, t.requests, t.bytes, t.sectors, t.sectors * 32)
+            let Traffic { requests, bytes, sectors, distinct } = t;
+            format!(
+                r#"{{"requests":{requests},"bytes":{bytes},"sectors":{sectors},"sector_bytes":{},"distinct_bytes":{distinct}}}"#,
+                32 * sectors
+            )
         };
         let mut out = String::new();
         let _ = write!(

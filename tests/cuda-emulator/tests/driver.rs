@@ -405,7 +405,7 @@ fn counts_are_written() {
     assert_eq!(text.lines().count(), 1);
     for part in [
         r#""kernel":"fill","grid":[4, 1, 1],"block":[32, 1, 1]"#,
-        r#""global_store":{"requests":4,"bytes":400,"sectors":13,"sector_bytes":416}"#,
+        r#""global_store":{"requests":4,"bytes":400,"sectors":13,"sector_bytes":416,"distinct_bytes":400}"#,
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

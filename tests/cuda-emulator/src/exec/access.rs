@@ -49,11 +49,7 @@ impl Machine<'_> {
     fn global(&mut self, a: &[u64; 32], mask: u32, bytes: u64, access: Access) -> Result<Places, Box<Fault>> {
         let shape = self.shape::<false>(a, mask, bytes);
         let places = self.within(self.launch.arena.region, a, bytes, access, Space::Global, shape)?;
-        let traffic = match access {
-            Access::Read => &mut self.counts.loads,
-            Access::Write => &mut self.counts.stores,
-            Access::Atomic => &mut self.counts.atomics,
-        };
+        let traffic = self.counts.traffic(access);
         traffic.requests += 1;
         traffic.bytes += bytes * u64::from(mask.count_ones());
         traffic.sectors += u64::from(shape.sectors);

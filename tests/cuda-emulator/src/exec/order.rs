@@ -131,7 +131,13 @@ impl Machine<'_> {
                 // SAFETY: the address was found inside the arena; each of its words has two records.
                 let place = unsafe { races.add(((a[lane] - start) / 4 + k) as usize * 2) };
                 // SAFETY: as above.
-                let Err(conflict) = (unsafe { global_access(place, bits, actor, access) }) else { continue };
+                let conflict = match unsafe { global_access(place, bits, actor, access) } {
+                    Ok(first) => {
+                        self.counts.traffic(access).distinct += 4 * u64::from(first);
+                        continue;
+                    }
+                    Err(conflict) => conflict,
+                };
                 if conflict.block.is_some_and(|b| b != self.block_number && self.launch.order.before(&self.acquired.counts, b)) {
                     // SAFETY: as above.
                     unsafe { global_record(place, bits, actor, access) };

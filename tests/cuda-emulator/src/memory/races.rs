@@ -159,7 +159,8 @@ impl GlobalActor {
     }
 }
 
-/// Checks and records an access to the bytes `bits` of the word whose two records are at `place`.
+/// Checks and records an access to the bytes `bits` of the word whose two records are at `place`. Returns whether it is
+/// the launch's first one of the word, of loads or of the others.
 ///
 /// Several host threads may be here for one word at a time, which is a race of the program; the records are read and
 /// written whole, so that no access sees half of one.
@@ -175,7 +176,7 @@ pub unsafe fn global_access(
     bits: u64,
     actor: GlobalActor,
     access: Access,
-) -> Result<(), GlobalConflict> {
+) -> Result<bool, GlobalConflict> {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     // SAFETY: the caller's.
     let (write, read) = unsafe { (AtomicU64::from_ptr(place), AtomicU64::from_ptr(place.add(1))) };
@@ -200,13 +201,13 @@ pub unsafe fn global_access(
         if new != r {
             read.store(new, Relaxed);
         }
-        return Ok(());
+        return Ok(!same_launch);
     }
     if same_launch && r >> 5 != me >> 5 && r & bits != 0 && global_unordered(r, me) {
         return Err(global_conflict(r, me, Access::Read));
     }
     write.store(me | bits | if access == Access::Atomic { ATOMIC } else { 0 }, Relaxed);
-    Ok(())
+    Ok(w >> 49 != me >> 49)
 }
 
 /// Records an access that was found to be ordered after what it met.
@@ -293,6 +294,18 @@ mod tests {
             unsafe { global_access(records.as_mut_ptr(), bits, actor, access)? };
         }
         Ok(())
+    }
+
+    #[test]
+    fn a_word_is_first_touched_once_a_launch() {
+        let mut records = [0u64; 2];
+        let mut first = |launch, block, access| {
+            // SAFETY: two records.
+            unsafe { global_access(records.as_mut_ptr(), 15, GlobalActor::new(launch, block, 0, 0), access) }
+        };
+        let touches = [(1, 3, Read), (1, 4, Read), (1, 4, Read), (2, 4, Read), (2, 4, Write), (2, 4, Write), (3, 4, Write)];
+        let firsts = touches.map(|(launch, block, access)| first(launch, block, access));
+        assert_eq!(firsts, [Ok(true), Ok(false), Ok(false), Ok(true), Ok(true), Ok(false), Ok(true)]);
     }
 
     #[test]
