@@ -76,21 +76,30 @@ fn shared_memory() {
 
 #[test]
 fn registers_that_were_never_written() {
-    let found = fault("add.u32 %r7, %r1, %r8;", 1, 32);
-    assert!(found.kind == Kind::UninitialisedRegister && found.what.contains("%r8"), "{found}");
+    let store = "st.global.u32 [%d3], %r7;";
+    let found = fault(&format!("add.u32 %r7, %r1, %r8; {store}"), 1, 32);
+    assert!(found.kind == Kind::UninitialisedRegister && found.what.contains("%r7"), "{found}");
     // Written on one of two ways: only the lanes that went the other way are at fault.
-    let ways = |lanes: u32| format!("setp.lt.u32 %p1, %r1, {lanes}; @!%p1 bra L; mov.u32 %r6, 5; L: add.u32 %r7, %r6, 1;");
+    let ways = |lanes: u32| format!("setp.lt.u32 %p1, %r1, {lanes}; @!%p1 bra L; mov.u32 %r6, 5; L: add.u32 %r7, %r6, 1; {store}");
     fine(&ways(32), 1, 32);
     let found = fault(&ways(31), 1, 32);
     assert_eq!((found.kind, found.thread), (Kind::UninitialisedRegister, Some([31, 0, 0])));
-    // Moving it is no use of it; what comes of the move is.
-    fine("mov.u32 %r6, %r7; mov.b64 %d5, {%r1, %r6}; mov.u32 %r6, 1; add.u32 %r6, %r6, 1;", 1, 32);
-    assert_eq!(fault("mov.u32 %r6, %r7; add.u32 %r6, %r6, 1;", 1, 32).kind, Kind::UninitialisedRegister);
-    assert_eq!(fault("@%p3 add.u32 %r6, %r1, 1;", 1, 32).kind, Kind::UninitialisedRegister);
-    assert_eq!(fault("@%p3 bra L; L:", 1, 32).kind, Kind::UninitialisedRegister);
-    assert_eq!(fault("st.global.u32 [%d3], %r7;", 1, 32).kind, Kind::UninitialisedRegister);
+    // To compute with it is no fault, if a selection drops what came of it.
+    let select = |bound: u32| format!("add.u32 %r6, %r1, %r8; setp.lt.u32 %p1, %r1, {bound}; selp.u32 %r7, %r1, %r6, %p1; {store}");
+    fine(&select(32), 1, 32);
+    assert_eq!(fault(&select(31), 1, 32).kind, Kind::UninitialisedRegister);
+    let both = |op: &str, value: u32| format!("setp.eq.u32 %p1, %r8, 0; setp.eq.u32 %p2, %r1, {value}; {op}.pred %p3, %p2, %p1; @%p3 bra L; L:");
+    fine(&both("and", 100), 1, 32);
+    assert_eq!(fault(&both("and", 0), 1, 32).kind, Kind::UninitialisedRegister);
+    fine(&both("or", 0), 1, 1);
+    assert_eq!(fault(&both("or", 0), 1, 2).kind, Kind::UninitialisedRegister);
+    fine("mov.u32 %r6, %r7; mov.b64 %d5, {%r1, %r6}; mov.u32 %r6, 1; st.global.u32 [%d3], %r6;", 1, 32);
+    for body in ["mov.u32 %r7, %r8; st.global.u32 [%d3], %r7;", "@%p3 add.u32 %r6, %r1, 1;", "@%p3 bra L; L:", "@%p3 ret;", "ld.global.u32 %r6, [%d9];",
+        "st.shared.u32 [%r8], %r1;", "shfl.sync.bfly.b32 %r6, %r8, 1, 31, -1;", "red.global.add.u32 [%d1], %r8;", "bar.red.popc.u32 %r6, 0, %p3;"] {
+        assert_eq!(fault(body, 1, 32).kind, Kind::UninitialisedRegister, "{body}");
+    }
     // Once round a loop is enough.
-    fine("mov.u32 %r6, 0; L: setp.eq.u32 %p1, %r6, 0; @!%p1 bra M; mov.u32 %r7, 9; bra N; M: add.u32 %r8, %r7, 1; N: add.u32 %r6, %r6, 1; setp.lt.u32 %p2, %r6, 3; @%p2 bra L;", 1, 32);
+    fine("mov.u32 %r6, 0; L: setp.eq.u32 %p1, %r6, 0; @!%p1 bra M; mov.u32 %r7, 9; bra N; M: st.global.u32 [%d3], %r7; N: add.u32 %r6, %r6, 1; setp.lt.u32 %p2, %r6, 3; @%p2 bra L;", 1, 32);
 }
 
 #[test]

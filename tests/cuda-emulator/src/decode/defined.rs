@@ -1,30 +1,58 @@
 //! Registers that are used where they may not have been written.
 //!
 //! Of nearly all registers it can be seen that every way to a use leads through a write. The others are tracked while
-//! the kernel runs, lane by lane. Moves carry "not written" along without complaint, as compilers move undefined values
-//! around that nobody uses; anything else that reads one is a fault.
+//! the kernel runs, lane by lane. As compilers compute ahead with undefined values that a later selection drops, what
+//! is computed from an unwritten register only counts as unwritten itself; a fault is what cannot be taken back: to
+//! store it, to use it as an address or as a guard, to hand it to other lanes.
 
 use super::flow::Graph;
 use super::kernel::Draft;
 use crate::exec::fault::Kind;
 use crate::exec::machine::Machine;
-use crate::exec::program::{Class, Code, Flow, Handler, Program, Step};
+use crate::exec::program::{Class, Code, Handler, Program, Step};
 use std::collections::HashMap;
+
+/// How unwritten operands of an instruction matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Each is a fault.
+    Final,
+    /// They make the results unwritten.
+    Pure,
+    /// `selp`: only the operand that is selected matters, and the predicate.
+    Select,
+    /// `and.pred`: a false operand decides.
+    And,
+    /// `or.pred`: a true operand decides.
+    Or,
+}
+
+impl Role {
+    /// The role of an opcode of a class.
+    #[must_use]
+    pub fn of(opcode: &str, class: Class) -> Role {
+        match class {
+            _ if opcode.starts_with("selp.") => Role::Select,
+            _ if opcode == "and.pred" => Role::And,
+            _ if opcode == "or.pred" => Role::Or,
+            Class::Integer | Class::Float32 | Class::Float64 | Class::Half | Class::Special => Role::Pure,
+            Class::Convert | Class::Compare | Class::Move => Role::Pure,
+            _ => Role::Final,
+        }
+    }
+}
 
 /// What to do around an instruction that touches tracked registers, which are numbered.
 pub struct Tracked {
-    /// Index of the instruction.
-    pub pc: usize,
     /// Its own handler.
     run: Handler,
+    role: Role,
     /// Its guard, with its name in the text, if that is tracked.
     guard: Option<(usize, String)>,
-    /// Registers that it must find written, with their names.
-    uses: Vec<(usize, String)>,
-    /// Registers that it writes.
+    /// For each register that it reads: its number if it is tracked, and its name.
+    reads: Vec<(Option<usize>, String)>,
+    /// Tracked registers that it writes.
     writes: Vec<usize>,
-    /// Whether it is a move, of these registers.
-    moves: Option<Vec<usize>>,
 }
 
 type Bits = Vec<u64>;
@@ -63,10 +91,6 @@ fn written_before(drafts: &[Draft], graph: &Graph, registers: usize, from_start:
     before
 }
 
-fn is_move(draft: &Draft) -> bool {
-    draft.code.class == Class::Move && draft.code.flow == Flow::Next
-}
-
 fn reads(draft: &Draft) -> impl Iterator<Item = usize> + '_ {
     draft.slots.iter().filter(|s| !s.written).map(|s| s.register)
 }
@@ -77,7 +101,7 @@ fn writes(draft: &Draft) -> impl Iterator<Item = usize> + '_ {
 
 /// What an instruction changes about what is written.
 fn pass(draft: &Draft, now: &mut Bits) {
-    let value = !is_move(draft) || reads(draft).all(|r| has(now, r));
+    let value = draft.role == Role::Final || reads(draft).all(|r| has(now, r));
     for register in writes(draft).collect::<Vec<_>>() {
         if draft.guard.is_none() {
             set(now, register, value);
@@ -109,33 +133,31 @@ pub fn track(
         }
     }
     program.tracked_registers = numbers.len();
+    program.tracked_at = vec![u32::MAX; drafts.len()];
     if numbers.is_empty() {
         return;
     }
     let name = |register: usize| names.get(register).cloned().unwrap_or_default();
     for (pc, draft) in drafts.iter_mut().enumerate() {
-        let moves = is_move(draft);
-        let read: Vec<usize> = reads(draft).filter(|r| numbers.contains_key(r)).collect();
+        let reads: Vec<_> = reads(draft).map(|r| (numbers.get(&r).copied(), name(r))).collect();
         let guard = draft.guard.filter(|r| numbers.contains_key(r)).map(|r| (numbers[&r], name(r)));
-        let uses = if moves { Vec::new() } else { read.iter().map(|&r| (numbers[&r], name(r))).collect() };
         let writes: Vec<usize> = writes(draft).filter_map(|r| numbers.get(&r).copied()).collect();
-        if guard.is_none() && uses.is_empty() && writes.is_empty() {
+        if guard.is_none() && writes.is_empty() && reads.iter().all(|r| r.0.is_none()) {
             continue;
         }
         draft.code.guard_tracked = guard.is_some();
-        let moves = moves.then(|| read.iter().map(|r| numbers[r]).collect());
-        program.tracked.push(Tracked { pc, run: draft.code.run, guard, uses, writes, moves });
+        program.tracked_at[pc] = program.tracked.len() as u32;
+        program.tracked.push(Tracked { run: draft.code.run, role: draft.role, guard, reads, writes });
         draft.code.run = tracked;
     }
 }
 
 fn entry<'p>(m: &Machine<'p>) -> Option<&'p Tracked> {
-    let all = &m.program.tracked;
-    all.binary_search_by_key(&m.pc, |t| t.pc).ok().map(|at| &all[at])
+    m.program.tracked.get(m.program.tracked_at[m.pc] as usize)
 }
 
-fn check(m: &Machine<'_>, (number, name): &(usize, String), mask: u32) -> Step {
-    let missing = mask & !m.written[*number];
+fn check(m: &Machine<'_>, number: usize, name: &str, mask: u32) -> Step {
+    let missing = mask & !m.written[number];
     if missing == 0 {
         return Ok(());
     }
@@ -149,21 +171,35 @@ fn check(m: &Machine<'_>, (number, name): &(usize, String), mask: u32) -> Step {
 /// A lane has not written it.
 pub fn check_guard(m: &Machine<'_>) -> Step {
     match entry(m).and_then(|t| t.guard.as_ref()) {
-        Some(guard) => check(m, guard, m.active),
+        Some((number, name)) => check(m, *number, name, m.active),
         None => Ok(()),
     }
 }
 
 fn tracked(m: &mut Machine<'_>, c: &Code, mask: u32) -> Step {
     let Some(entry) = entry(m) else { return Ok(()) };
-    for used in &entry.uses {
-        check(m, used, mask)?;
-    }
-    (entry.run)(m, c, mask)?;
-    let value = match &entry.moves {
-        Some(from) => from.iter().fold(u32::MAX, |all, &number| all & m.written[number]),
-        None => u32::MAX,
+    let written = |at: usize| entry.reads[at].0.map_or(u32::MAX, |number| m.written[number]);
+    let value = match entry.role {
+        Role::Final => {
+            for (number, name) in &entry.reads {
+                if let Some(number) = number {
+                    check(m, *number, name, mask)?;
+                }
+            }
+            u32::MAX
+        }
+        Role::Pure => (0..entry.reads.len()).fold(u32::MAX, |all, at| all & written(at)),
+        Role::Select => {
+            let p = m.predicate(c.r[3]);
+            written(2) & (p & written(0) | !p & written(1))
+        }
+        Role::And | Role::Or => {
+            let flip = if entry.role == Role::And { u32::MAX } else { 0 };
+            let decides = |at: usize| written(at) & (m.predicate(c.r[1 + at]) ^ flip);
+            written(0) & written(1) | decides(0) | decides(1)
+        }
     };
+    (entry.run)(m, c, mask)?;
     for &number in &entry.writes {
         m.written[number] = m.written[number] & !mask | value & mask;
     }

@@ -1,6 +1,7 @@
 //! Decodes one kernel: every instruction finds its handler, every variable its address.
 
-use super::{defined, flow};
+use super::defined::{self, Role};
+use super::flow;
 use super::operands::Slot;
 use super::registers;
 use crate::exec::launch::SHARED_START;
@@ -18,6 +19,8 @@ pub struct Draft {
     pub code: Code,
     /// Its registers.
     pub slots: Vec<Slot>,
+    /// How unwritten operands matter.
+    pub role: Role,
     /// The guard's register.
     pub guard: Option<usize>,
     /// Label to jump to.
@@ -68,6 +71,7 @@ pub fn decode(
         exact_threads: function.exact_threads,
         tracked_registers: 0,
         tracked: Vec::new(),
+        tracked_at: Vec::new(),
         live_registers: 0,
     };
     let mut decoder = Decoder {
@@ -201,7 +205,8 @@ impl Decoder<'_> {
             self.tables.push(list.clone());
         }
         let guard = instruction.guard.map(|g| g.0);
-        self.drafts.push(Draft { code, slots: bound.slots, guard, target: bound.target });
+        let role = Role::of(&instruction.opcode, code.class);
+        self.drafts.push(Draft { code, role, slots: bound.slots, guard, target: bound.target });
         Ok(())
     }
 

@@ -184,8 +184,10 @@ pub struct Program {
     pub exact_threads: bool,
     /// Registers whose writing is followed while the kernel runs.
     pub tracked_registers: usize,
-    /// The instructions that touch them, by `pc`.
+    /// The instructions that touch them.
     pub tracked: Vec<Tracked>,
+    /// For each instruction its index in `tracked`, or `u32::MAX`.
+    pub tracked_at: Vec<u32>,
     /// Most 32-bit registers that are live at once, and predicates do not count: a guess at what ptxas would need.
     pub live_registers: usize,
 }
