@@ -11,7 +11,8 @@ __device__ float clipped(float scale, const double* norm, float limit) {
     return scale * (factor < 1.0f ? factor : 1.0f);
 }
 
-// One update of n weights by the stored gradient. `failed` is the first step that failed, or 0: then nothing is changed.
+// One update of n weights by the stored gradient. `failed` begins with the number of the step that failed, or 0; after a
+// failure nothing is changed.
 // For Adam: b1, b2 its betas, step = rate * c1 and c2 its bias corrections; else b1 is the momentum.
 extern "C" __global__ void __launch_bounds__(256)
 update(float* weights, const float* gradient, float* first, float* second, int n, int rule, float rate, float decay,
@@ -38,13 +39,11 @@ update(float* weights, const float* gradient, float* first, float* second, int n
     }
 }
 
-// to = weights + scale / norm * gradient (SAM), or without a norm to = weights + scale * gradient.
+// to = weights + scale / norm * gradient: SAM.
 extern "C" __global__ void __launch_bounds__(256)
 ascend(const float* weights, const float* gradient, float* to, int n, float scale, const double* norm) {
     int i = blockIdx.x * 256 + threadIdx.x;
-    if (i >= n) return;
-    if (norm) scale = scale / ((float)*norm + 1e-12f);
-    to[i] = weights[i] + scale * gradient[i];
+    if (i < n) to[i] = weights[i] + scale / ((float)*norm + 1e-12f) * gradient[i];
 }
 
 // average += share * (weights - average).
@@ -79,14 +78,27 @@ extern "C" __global__ void __launch_bounds__(256) squares(const float* values, d
     if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-// The root of the sum of `count` partial sums; where `failed` is given, a norm that is not finite is a failure of step
-// `number`, unless one failed before.
+// The root of the sum of `count` partial sums. A norm that is not finite is noted in `failed` as a failure of step `number`;
+// after a failure the norm stays.
 extern "C" __global__ void __launch_bounds__(256)
 gradient_norm(const double* partial, int count, double* norm, int number, int* failed) {
     double sum = 0.0;
     for (int i = threadIdx.x; i < count; i += 256) sum += partial[i];
     sum = block_sum(sum);
-    if (threadIdx.x != 0) return;
+    if (threadIdx.x != 0 || *failed) return;
     *norm = sqrt(sum);
-    if (failed && *failed == 0 && !isfinite((float)sqrt(sum))) *failed = number;
+    if (!isfinite((float)sqrt(sum))) failed[0] = number, failed[1] = -1;
+}
+
+// weights = shadow, unless a step has failed.
+extern "C" __global__ void __launch_bounds__(256) keep(const float* shadow, float* weights, int n, const int* failed) {
+    int i = blockIdx.x * 256 + threadIdx.x;
+    if (i < n && !*failed) weights[i] = shadow[i];
+}
+
+// values = those from before, if step `number` failed.
+extern "C" __global__ void __launch_bounds__(256)
+restore(const float* before, float* values, int n, int number, const int* failed) {
+    int i = blockIdx.x * 256 + threadIdx.x;
+    if (i < n && *failed == number) values[i] = before[i];
 }

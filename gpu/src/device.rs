@@ -12,6 +12,7 @@ use cust::stream::{Stream, StreamFlags};
 use cust::sys::CUuuid;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Which device: `0`, `1`, ... or a UUID as nvidia-smi prints it, `GPU-` and 32 hexadecimal digits in groups, or the
 /// beginning of one.
@@ -55,14 +56,14 @@ impl fmt::Display for Selector {
 
 /// An open device with its kernels and one stream, in whose order everything happens.
 ///
-/// The device's primary context is shared with whoever else uses it in this process, and given back when this is
-/// dropped. Buffers must not outlive it.
+/// The device's primary context is shared with whoever else uses it in this process, and given back when this and
+/// all its buffers are dropped.
 #[derive(Debug)]
 pub struct Gpu {
     // In the order in which they are given back.
     pub(crate) kernels: Kernels,
     pub(crate) stream: Stream,
-    context: Context,
+    pub(crate) context: Arc<Context>,
     number: u32,
     name: String,
     uuid: String,
@@ -94,12 +95,33 @@ impl Gpu {
         if capability < [7, 5] {
             return Err(GpuError::TooOld { name, capability });
         }
-        let context = Context::new(device)?;
-        CurrentContext::set_current(&context)?;
+        let context = Arc::new(Context::new(device)?);
+        CurrentContext::set_current(&*context)?;
         // Modules and stream go before the context, also when the stream fails.
         let kernels = Kernels::load(capability)?;
         let stream = Stream::new(StreamFlags::DEFAULT, None)?;
         Ok(Self { kernels, stream, context, number, name, uuid, capability })
+    }
+
+    /// The device as somebody in this process has it open, or else opened now: several networks on one device then share its
+    /// stream and its kernels.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn shared(selector: &Selector) -> Result<Arc<Self>> {
+        static OPEN: Mutex<Vec<Weak<Gpu>>> = Mutex::new(Vec::new());
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|gpu| gpu.strong_count() > 0);
+        let same = |gpu: &Arc<Gpu>| match selector {
+            Selector::Number(number) => gpu.number == *number,
+            Selector::Uuid(digits) => gpu.uuid.replace('-', "").trim_start_matches("GPU").starts_with(digits.as_str()),
+        };
+        if let Some(gpu) = open.iter().filter_map(Weak::upgrade).find(same) {
+            return Ok(gpu);
+        }
+        let gpu = Arc::new(Self::open(selector)?);
+        open.push(Arc::downgrade(&gpu));
+        Ok(gpu)
     }
 
     /// Its number.
@@ -127,7 +149,7 @@ impl Gpu {
     /// # Errors
     /// The driver's.
     pub(crate) fn enter(&self) -> Result<()> {
-        Ok(CurrentContext::set_current(&self.context)?)
+        Ok(CurrentContext::set_current(&*self.context)?)
     }
 
     /// Waits for everything that was launched.
@@ -168,6 +190,13 @@ impl Gpu {
             })?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // Modules and stream are given back on this thread, which may have had another device since.
+        let _ = self.enter();
     }
 }
 

@@ -216,6 +216,11 @@ pub mod faults {
         LEFT.store(calls, Ordering::SeqCst);
     }
 
+    /// Name of the last driver call of this thread that failed, on purpose or by itself.
+    pub fn failed() -> &'static str {
+        super::failed_call()
+    }
+
     /// Takes back what was planted; returns whether it was still to come.
     pub fn clear() -> bool {
         LEFT.swap(u64::MAX, Ordering::SeqCst) != u64::MAX

@@ -35,6 +35,16 @@ pub enum GpuError {
         /// Its compute capability, major and minor.
         capability: [u32; 2],
     },
+    /// The device does not have this precision.
+    #[error("{name} has compute capability {}.{}; {precision:?} needs 8.0 (Ampere)", capability[0], capability[1])]
+    Precision {
+        /// The device.
+        name: String,
+        /// Its compute capability, major and minor.
+        capability: [u32; 2],
+        /// What was asked for.
+        precision: crate::product::Precision,
+    },
     /// A driver call failed.
     #[error("the driver's {call} failed: {message} (error {code})")]
     Driver {

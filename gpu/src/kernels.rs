@@ -29,10 +29,17 @@ macro_rules! source {
 }
 
 const SOURCES: &[Source] = &[
+    source!("batch_norm"),
     source!("conv", ampere),
+    source!("data"),
+    source!("dropout"),
     source!("linear", ampere),
+    source!("loss"),
     source!("noise"),
     source!("parts"),
+    source!("pool"),
+    source!("relu"),
+    source!("residual"),
     source!("update"),
 ];
 

@@ -3,19 +3,26 @@
 //! [`Gpu`] is a device with its kernels. Kernels are CUDA C++ in `kernels/`, compiled to PTX in `ptx/`, which is embedded;
 //! see `README.md` beside them for how that is done and checked.
 
-#[allow(dead_code, reason = "the compiled plan uses it")]
+mod batch;
+mod batch_norm;
 mod conv;
+mod data;
 mod device;
 mod driver;
+mod dropout;
 mod error;
 mod kernels;
-#[allow(dead_code, reason = "the compiled plan uses it")]
 mod linear;
+mod loss;
 mod memory;
+mod network;
 mod noise;
 mod parameters;
-#[allow(dead_code, reason = "the compiled plan uses it")]
+mod pool;
 mod product;
+mod queue;
+mod relu;
+mod session;
 mod update;
 
 #[cfg(feature = "faults")]
@@ -23,5 +30,8 @@ pub use driver::faults;
 pub use device::{Gpu, Selector};
 pub use error::{GpuError, Result};
 pub use memory::{Buffer, Pointer};
-pub use parameters::{Deliver, Keeps, Parameters, Piece};
+pub use data::{DataSet, Placement};
+pub use batch::Feed;
+pub use parameters::{Keeps, Piece};
 pub use product::Precision;
+pub use session::{Failure, Outcome, Part, Session, Step, WINDOW};

@@ -2,7 +2,11 @@
 
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
-use cust::memory::{AsyncCopyDestination, DeviceBuffer, DeviceCopy};
+use cust::context::{Context, CurrentContext};
+use cust::event::{Event, EventFlags};
+use cust::memory::{AsyncCopyDestination, DeviceBuffer, DeviceCopy, LockedBuffer};
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
 
 /// Where something starts on the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,19 +32,38 @@ impl Pointer {
     }
 }
 
-/// Values in the device's memory, for as long as this lives; it must not outlive its device.
+/// Values in the device's memory, for as long as this lives.
 #[derive(Debug)]
-pub struct Buffer<T: DeviceCopy>(DeviceBuffer<T>);
+pub struct Buffer<T: DeviceCopy> {
+    values: ManuallyDrop<DeviceBuffer<T>>,
+    /// The memory is its.
+    context: Arc<Context>,
+}
+
+impl<T: DeviceCopy> Drop for Buffer<T> {
+    fn drop(&mut self) {
+        // A thread that has had another device since must have this one to give its memory back. What fails here has no
+        // one to be told.
+        let _ = CurrentContext::set_current(&*self.context);
+        // SAFETY: nobody sees the values after this.
+        unsafe { ManuallyDrop::drop(&mut self.values) };
+    }
+}
 
 impl<T: DeviceCopy + Default> Buffer<T> {
+    fn uninitialized(gpu: &Gpu, len: usize) -> Result<Self> {
+        gpu.enter()?;
+        // SAFETY: every byte is set before anybody reads, as all work is in the stream's order.
+        let values = ManuallyDrop::new(unsafe { DeviceBuffer::uninitialized(len)? });
+        Ok(Self { values, context: gpu.context.clone() })
+    }
+
     /// `len` values, all bytes 0.
     ///
     /// # Errors
     /// The driver's.
     pub fn zeroed(gpu: &Gpu, len: usize) -> Result<Self> {
-        gpu.enter()?;
-        // SAFETY: every byte is set before anybody reads, as all work is in the stream's order.
-        let buffer = Self(unsafe { DeviceBuffer::uninitialized(len)? });
+        let buffer = Self::uninitialized(gpu, len)?;
         buffer.clear(gpu)?;
         Ok(buffer)
     }
@@ -50,9 +73,7 @@ impl<T: DeviceCopy + Default> Buffer<T> {
     /// # Errors
     /// The driver's.
     pub fn from_slice(gpu: &Gpu, values: &[T]) -> Result<Self> {
-        gpu.enter()?;
-        // SAFETY: as above.
-        let mut buffer = Self(unsafe { DeviceBuffer::uninitialized(values.len())? });
+        let mut buffer = Self::uninitialized(gpu, values.len())?;
         buffer.write(gpu, 0, values)?;
         Ok(buffer)
     }
@@ -67,17 +88,17 @@ impl<T: DeviceCopy + Default> Buffer<T> {
 
     /// Number of values.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.values.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.values.is_empty()
     }
 
     /// Where they start.
     pub fn pointer(&self) -> Pointer {
-        Pointer(self.0.as_device_ptr().as_raw())
+        Pointer(self.values.as_device_ptr().as_raw())
     }
 
     /// Writes values from number `start` on and waits for it.
@@ -93,7 +114,7 @@ impl<T: DeviceCopy + Default> Buffer<T> {
         }
         if !values.is_empty() {
             // SAFETY: the values live until the wait below.
-            unsafe { self.0.index(start..start + values.len()).async_copy_from(values, &gpu.stream)? };
+            unsafe { self.values.index(start..start + values.len()).async_copy_from(values, &gpu.stream)? };
             gpu.synchronize()?;
         }
         Ok(())
@@ -112,7 +133,7 @@ impl<T: DeviceCopy + Default> Buffer<T> {
         }
         if !values.is_empty() {
             // SAFETY: the values live until the wait below.
-            unsafe { self.0.index(start..start + values.len()).async_copy_to(values, &gpu.stream)? };
+            unsafe { self.values.index(start..start + values.len()).async_copy_to(values, &gpu.stream)? };
             gpu.synchronize()?;
         }
         Ok(())
@@ -126,5 +147,62 @@ impl<T: DeviceCopy + Default> Buffer<T> {
         let mut values = vec![T::default(); self.len()];
         self.read(gpu, 0, &mut values)?;
         Ok(values)
+    }
+}
+
+/// Host memory that the device copies from while the host goes on: two places in turn, each of which is written again when
+/// its last copy is done.
+#[derive(Debug)]
+pub(crate) struct Upload<T: DeviceCopy> {
+    places: [Place<T>; 2],
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Place<T: DeviceCopy> {
+    values: Option<LockedBuffer<T>>,
+    copied: Event,
+}
+
+impl<T: DeviceCopy + Default> Upload<T> {
+    /// Takes no memory before something is sent.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) fn new(gpu: &Gpu) -> Result<Self> {
+        gpu.enter()?;
+        let place = || Ok::<_, GpuError>(Place { values: None, copied: Event::new(EventFlags::DISABLE_TIMING)? });
+        Ok(Self { places: [place()?, place()?], next: 0 })
+    }
+
+    /// Sends values to the beginning of a buffer, in the stream's order.
+    ///
+    /// # Errors
+    /// The buffer is shorter, or the driver's.
+    pub(crate) fn send(
+        &mut self,
+        gpu: &Gpu,
+        values: impl ExactSizeIterator<Item = T>,
+        to: &mut Buffer<T>,
+    ) -> Result<()> {
+        let count = values.len();
+        if count > to.len() {
+            return Err(GpuError::Length { what: "an upload", needed: to.len(), given: count });
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        let place = &mut self.places[self.next];
+        self.next = 1 - self.next;
+        place.copied.synchronize()?;
+        let large_enough = place.values.take().filter(|values| values.len() >= count);
+        let pinned = match large_enough {
+            Some(pinned) => place.values.insert(pinned),
+            None => place.values.insert(LockedBuffer::new(&T::default(), to.len())?),
+        };
+        pinned.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+        // SAFETY: the values stay as they are until the event that is recorded behind the copy.
+        unsafe { to.values.index(..count).async_copy_from(&pinned[..count], &gpu.stream)? };
+        Ok(place.copied.record(&gpu.stream)?)
     }
 }

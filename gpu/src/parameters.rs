@@ -1,14 +1,15 @@
-//! Parameters on the device: the GPU's [`Backend`].
+//! Parameters on the device, and what is done to them.
 //!
-//! Its strategy is Shadow: clean weights stay untouched, the perturbed copy is written beside them, where the layers read
-//! it, and de-noising costs nothing and is exact.
+//! The strategy is Shadow: clean weights stay untouched, perturbed copies are written beside them, where the layers read
+//! them, and de-noising costs nothing and is exact. There is a copy for each ghost batch of a pass, as each may have a draw
+//! of its own.
 
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
 use crate::memory::{Buffer, Pointer};
 use crate::noise::Table;
-use crate::update::{Norm, Slices, add_scaled, ascend, average, update};
-use smoothout::backend::{Backend, Base, Draw, Reception};
+use crate::update::{Norm, Slices, add_scaled, ascend, average, keep, update};
+use smoothout::backend::{Base, Draw};
 use smoothout::optimizer::Update;
 use smoothout::plan::Tensor;
 use std::sync::Arc;
@@ -45,37 +46,51 @@ pub struct Piece {
     pub len: usize,
 }
 
+/// What has failed since the last look: the number of the step, from 1, or 0; then its ghost batch, or -1 where the norm of
+/// the gradient was not finite.
+const FAILED: usize = 2;
+
 /// All parameters of a network, in the plan's order.
 #[derive(Debug)]
-pub struct Parameters {
-    gpu: Arc<Gpu>,
+pub(crate) struct Parameters {
     table: Table,
     /// Clean weights.
-    pub weights: Buffer<f32>,
+    pub(crate) weights: Buffer<f32>,
+    /// Perturbed copies.
     shadow: Buffer<f32>,
-    /// Whether the shadow is the evaluation point.
-    perturbed: bool,
+    copies: usize,
     /// Stored gradient.
-    pub gradient: Buffer<f32>,
+    pub(crate) gradient: Buffer<f32>,
     /// Whether the stored gradient counts as 0, whatever is there.
     cleared: bool,
     /// Momentum, or Adam's first moment; empty unless kept.
-    pub first: Buffer<f32>,
+    pub(crate) first: Buffer<f32>,
     /// Adam's second moment; empty unless kept.
-    pub second: Buffer<f32>,
+    pub(crate) second: Buffer<f32>,
     /// Average of the weights; empty unless kept.
-    pub average: Buffer<f32>,
+    pub(crate) average: Buffer<f32>,
     norm: Norm,
-    /// The first step that failed, or 0.
     failed: Buffer<i32>,
+    gpu: Arc<Gpu>,
+}
+
+/// Values from a perturbed copy to the next one, for so many parameters: each begins where a warp's read does.
+pub(crate) const fn pitch(count: usize) -> usize {
+    count.next_multiple_of(32)
 }
 
 impl Parameters {
-    /// Parameters of these tensors, of a plan and in its order, with these weights.
+    /// Parameters of these tensors, of a plan and in its order, with these weights, and `copies` perturbed copies.
     ///
     /// # Errors
     /// The number of weights is not that of the tensors, or the driver's.
-    pub fn new(gpu: &Arc<Gpu>, tensors: &[Tensor], weights: &[f32], keeps: Keeps) -> Result<Self> {
+    pub(crate) fn new(
+        gpu: &Arc<Gpu>,
+        tensors: &[Tensor],
+        weights: &[f32],
+        keeps: Keeps,
+        copies: usize,
+    ) -> Result<Self> {
         let count = tensors.last().map_or(0, |tensor| tensor.range().end);
         if weights.len() != count {
             return Err(GpuError::Length { what: "weights", needed: count, given: weights.len() });
@@ -84,50 +99,88 @@ impl Parameters {
         Ok(Self {
             table: Table::new(gpu, tensors)?,
             weights: Buffer::from_slice(gpu, weights)?,
-            shadow: kept(true)?,
-            perturbed: false,
+            shadow: Buffer::zeroed(gpu, copies * pitch(count))?,
+            copies,
             gradient: kept(true)?,
             cleared: true,
             first: kept(keeps.moments > 0)?,
             second: kept(keeps.moments > 1)?,
             average: kept(keeps.average)?,
             norm: Norm::new(gpu, count)?,
-            failed: Buffer::zeroed(gpu, 1)?,
+            failed: Buffer::zeroed(gpu, FAILED)?,
             gpu: gpu.clone(),
         })
     }
 
     /// Bytes that parameters of these tensors take on the device.
-    pub fn bytes(tensors: &[Tensor], keeps: Keeps) -> u64 {
+    pub(crate) fn bytes(tensors: &[Tensor], keeps: Keeps, copies: usize) -> u64 {
         let count = tensors.last().map_or(0, |tensor| tensor.range().end);
-        let slices = 3 + keeps.moments + usize::from(keeps.average);
-        4 * (slices * count) as u64 + Table::bytes(tensors) + Norm::bytes(count) + 4
+        let slices = 2 + keeps.moments + usize::from(keeps.average);
+        let values = slices * count + copies * pitch(count) + FAILED;
+        4 * values as u64 + Table::bytes(tensors) + Norm::bytes(count)
     }
 
-    /// The device.
-    pub const fn gpu(&self) -> &Arc<Gpu> {
-        &self.gpu
-    }
-
-    /// The evaluation point: w + θ between perturb and denoise, else w.
-    pub fn point(&self) -> Pointer {
-        if self.perturbed { self.shadow.pointer() } else { self.weights.pointer() }
-    }
-
-    /// A copy of the evaluation point.
+    /// Has room for so many perturbed copies from now on; what they held is gone.
     ///
     /// # Errors
     /// The driver's.
-    pub fn read_point(&self) -> Result<Vec<f32>> {
-        if self.perturbed { self.shadow.to_vec(&self.gpu) } else { self.weights.to_vec(&self.gpu) }
+    pub(crate) fn set_copies(&mut self, copies: usize) -> Result<()> {
+        if copies != self.copies {
+            self.copies = 0;
+            // The old ones go first, as there may be no room for both.
+            self.shadow = Buffer::zeroed(&self.gpu, 0)?;
+            self.shadow = Buffer::zeroed(&self.gpu, copies * pitch(self.weights.len()))?;
+            self.copies = copies;
+        }
+        Ok(())
     }
 
-    /// The stored gradient and how one of this weight is delivered to it: what an objective that knows these parameters
-    /// writes to without a detour. Everything is delivered before the next call.
-    pub fn gradients(&mut self, weight: f32) -> (Pointer, Deliver) {
+    /// Where perturbed copy `number` starts.
+    pub(crate) fn copy(&self, number: usize) -> Pointer {
+        self.shadow.pointer().at(number * pitch(self.weights.len()))
+    }
+
+    /// Perturbed copy `number`.
+    ///
+    /// # Errors
+    /// The driver's.
+    #[cfg(test)]
+    pub(crate) fn read_copy(&self, number: usize) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; self.weights.len()];
+        self.shadow.read(&self.gpu, number * pitch(self.weights.len()), &mut values)?;
+        Ok(values)
+    }
+
+    /// Where failures are noted: the step's number, or 0, and its ghost batch.
+    pub(crate) fn failed(&self) -> Pointer {
+        self.failed.pointer()
+    }
+
+    /// What has failed since the last look, once everything that was launched is done.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) fn take_failure(&mut self) -> Result<Option<(usize, i32)>> {
+        let mut failed = [0; FAILED];
+        self.failed.read(&self.gpu, 0, &mut failed)?;
+        if failed[0] == 0 {
+            return Ok(None);
+        }
+        self.failed.clear(&self.gpu)?;
+        Ok(Some((failed[0] as usize, failed[1])))
+    }
+
+    /// The stored gradient and how one of this weight is delivered to it: what a pass writes to without a detour.
+    /// Everything is delivered before the next call.
+    pub(crate) fn gradients(&mut self, weight: f32) -> (Pointer, Deliver) {
         let deliver = Deliver { scale: weight, accumulate: !self.cleared };
         self.cleared = false;
         (self.gradient.pointer(), deliver)
+    }
+
+    /// Lets the stored gradient count as 0.
+    pub(crate) const fn clear_gradient(&mut self) {
+        self.cleared = true;
     }
 
     /// Makes the stored gradient what it counts as.
@@ -150,90 +203,97 @@ impl Parameters {
         }
     }
 
-    fn check_moments(&self, rule: &Update) -> Result<()> {
+    pub(crate) fn check_moments(&self, rule: &Update) -> Result<()> {
         match rule.optimizer.moments() {
             1.. if self.first.is_empty() => Err(GpuError::NotKept { what: "the optimizer's first moment" }),
             2.. if self.second.is_empty() => Err(GpuError::NotKept { what: "the optimizer's second moment" }),
             _ => Ok(()),
         }
     }
-}
 
-impl Backend for Parameters {
-    type Gradient<'g> = Piece;
-    type Error = GpuError;
-
-    fn perturb(&mut self, draw: &Draw, base: Base) -> Result<()> {
-        self.gpu.enter()?;
+    /// Writes base + θ to perturbed copy `number`; the base is the clean weights or what the copy holds.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) fn perturb(&self, draw: &Draw, base: Base, number: usize) -> Result<()> {
         let from = match base {
             Base::Clean => self.weights.pointer(),
-            Base::Perturbed => self.point(),
+            Base::Perturbed => self.copy(number),
         };
-        self.table.perturb(&self.gpu, draw, from, self.shadow.pointer())?;
-        self.perturbed = true;
-        Ok(())
+        self.table.perturb(&self.gpu, draw, from, self.copy(number))
     }
 
-    fn ascend(&mut self, scale: f32) -> Result<()> {
-        self.gpu.enter()?;
+    /// Works out the norm of the stored gradient. One that is not finite is noted as a failure of step `number`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) fn take_norm(&mut self, number: i32) -> Result<()> {
         self.store()?;
-        let slices = self.slices(0, self.weights.len());
-        ascend(&self.gpu, scale, slices, self.shadow.pointer(), None)?;
-        self.perturbed = true;
-        Ok(())
+        self.norm.take(&self.gpu, self.gradient.pointer(), number, self.failed.pointer())
     }
 
-    fn denoise(&mut self) -> Result<()> {
-        self.perturbed = false;
-        Ok(())
+    /// The norm that was worked out last, once everything that was launched is done.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) fn read_norm(&self) -> Result<f64> {
+        self.norm.read(&self.gpu)
     }
 
-    fn keep_noise(&mut self) -> Result<()> {
-        self.gpu.enter()?;
-        if std::mem::replace(&mut self.perturbed, false) {
-            self.gpu.copy(self.shadow.pointer(), self.weights.pointer(), self.weights.len())?;
-        }
-        Ok(())
-    }
-
-    fn clear_gradient(&mut self) -> Result<()> {
-        self.cleared = true;
-        Ok(())
-    }
-
-    fn receive(&mut self, tensor: &Tensor, first_row: usize, gradient: Piece, reception: &Reception) -> Result<()> {
-        self.gpu.enter()?;
-        let start = tensor.offset + first_row * tensor.row_len;
-        match reception {
-            Reception::Add { weight } => {
-                self.store()?;
-                add_scaled(&self.gpu, *weight, gradient.pointer, self.gradient.pointer().at(start), gradient.len)
-            }
-            Reception::Update(rule) => {
-                self.check_moments(rule)?;
-                let slices = Slices { gradient: gradient.pointer, ..self.slices(start, gradient.len) };
-                update(&self.gpu, rule, slices, None, self.failed.pointer())
-            }
-        }
-    }
-
-    fn gradient_norm(&mut self) -> Result<f32> {
-        self.gpu.enter()?;
+    /// The first perturbed copy = w + scale * (stored gradient) / its norm, that which was worked out last.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) fn ascend(&mut self, scale: f32) -> Result<()> {
         self.store()?;
-        self.norm.take(&self.gpu, self.gradient.pointer(), 0, Pointer::NULL)?;
-        Ok(self.norm.read(&self.gpu)? as f32)
+        ascend(&self.gpu, scale, self.slices(0, self.weights.len()), self.copy(0), &self.norm)
     }
 
-    fn update(&mut self, rule: &Update) -> Result<()> {
-        self.gpu.enter()?;
+    /// The first perturbed copy becomes the clean weights, unless a step has failed.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) fn keep_noise(&self) -> Result<()> {
+        let (weights, failed) = (self.weights.pointer(), self.failed.pointer());
+        keep(&self.gpu, self.copy(0), weights, self.weights.len(), failed)
+    }
+
+    /// stored gradient += weight * gradient, of parameters from number `start` on.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(crate) fn add(&mut self, weight: f32, gradient: Piece, start: usize) -> Result<()> {
+        self.store()?;
+        add_scaled(&self.gpu, weight, gradient.pointer, self.gradient.pointer().at(start), gradient.len)
+    }
+
+    /// Updates the parameters from number `start` on by a gradient, unless a step has failed.
+    ///
+    /// # Errors
+    /// The optimizer's moments are not kept, or the driver's.
+    pub(crate) fn update_part(&self, rule: &Update, gradient: Piece, start: usize) -> Result<()> {
         self.check_moments(rule)?;
-        self.store()?;
-        let slices = self.slices(0, self.weights.len());
+        let slices = Slices { gradient: gradient.pointer, ..self.slices(start, gradient.len) };
         update(&self.gpu, rule, slices, None, self.failed.pointer())
     }
 
-    fn average(&mut self, share: f32) -> Result<()> {
-        self.gpu.enter()?;
+    /// Updates the clean weights by the stored gradient, clipped by the norm that was worked out last, unless a step has
+    /// failed.
+    ///
+    /// # Errors
+    /// The optimizer's moments are not kept, or the driver's.
+    pub(crate) fn update(&mut self, rule: &Update, clip: Option<f32>) -> Result<()> {
+        self.check_moments(rule)?;
+        self.store()?;
+        let slices = self.slices(0, self.weights.len());
+        update(&self.gpu, rule, slices, clip.map(|limit| (&self.norm, limit)), self.failed.pointer())
+    }
+
+    /// average += share * (weights - average), unless a step has failed.
+    ///
+    /// # Errors
+    /// There is no average, or the driver's.
+    pub(crate) fn follow_average(&self, share: f32) -> Result<()> {
         if self.average.is_empty() {
             return Err(GpuError::NotKept { what: "an average of the weights" });
         }
@@ -241,3 +301,6 @@ impl Backend for Parameters {
         average(&self.gpu, share, weights, self.average.pointer(), count, self.failed.pointer())
     }
 }
+
+#[cfg(test)]
+mod tests;

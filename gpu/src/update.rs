@@ -40,7 +40,7 @@ impl Norm {
         8 * (Self::blocks(count) + 1) as u64
     }
 
-    /// Works out the norm. One that is not finite is noted in `failed` as a failure of step `number`.
+    /// Works out the norm, unless a step has `failed`. One that is not finite is noted there as a failure of step `number`.
     ///
     /// # Errors
     /// The driver's.
@@ -108,16 +108,16 @@ pub(crate) fn update(
     }
 }
 
-/// to = weights + scale * gradient, divided by the norm where there is one.
+/// to = weights + scale * gradient / norm.
 ///
 /// # Errors
 /// The driver's.
-pub(crate) fn ascend(gpu: &Gpu, scale: f32, slices: Slices, to: Pointer, norm: Option<&Norm>) -> Result<()> {
+pub(crate) fn ascend(gpu: &Gpu, scale: f32, slices: Slices, to: Pointer, norm: &Norm) -> Result<()> {
     let Slices { weights, gradient, count, .. } = slices;
-    let norm = norm.map_or(Pointer::NULL, Norm::pointer);
     // SAFETY: slices of `count` values each.
     unsafe {
-        launch!(gpu, ascend, over(count, THREADS)?, 0, weights, gradient, to, int("parameters", count)?, scale, norm)
+        launch!(gpu, ascend, over(count, THREADS)?, 0, weights, gradient, to, int("parameters", count)?, scale,
+            norm.pointer())
     }
 }
 
@@ -146,4 +146,34 @@ pub(crate) fn average(
 pub(crate) fn add_scaled(gpu: &Gpu, weight: f32, from: Pointer, to: Pointer, count: usize) -> Result<()> {
     // SAFETY: slices of `count` values each.
     unsafe { launch!(gpu, add_scaled, over(count, THREADS)?, 0, from, to, int("parameters", count)?, weight) }
+}
+
+/// weights = shadow, unless a step has `failed`.
+///
+/// # Errors
+/// The driver's.
+pub(crate) fn keep(gpu: &Gpu, shadow: Pointer, weights: Pointer, count: usize, failed: Pointer) -> Result<()> {
+    // SAFETY: slices of `count` values each.
+    unsafe { launch!(gpu, keep, over(count, THREADS)?, 0, shadow, weights, int("parameters", count)?, failed) }
+}
+
+/// values = those from before, if step `number` has `failed`.
+///
+/// # Errors
+/// The driver's.
+pub(crate) fn restore(
+    gpu: &Gpu,
+    before: Pointer,
+    values: Pointer,
+    count: usize,
+    number: i32,
+    failed: Pointer,
+) -> Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    // SAFETY: slices of `count` values each.
+    unsafe {
+        launch!(gpu, restore, over(count, THREADS)?, 0, before, values, int("statistics", count)?, number, failed)
+    }
 }

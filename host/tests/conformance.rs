@@ -49,8 +49,8 @@ impl Training for Begun<'_> {
     }
 
     fn read(&mut self, parameters: &mut [f32], statistics: &mut [f32]) -> Result<(), DeviceError> {
-        parameters.copy_from_slice(&self.device.read(Part::Weights));
-        statistics.copy_from_slice(&self.device.read(Part::Statistics));
+        parameters.copy_from_slice(&self.device.read(Part::Weights)?);
+        statistics.copy_from_slice(&self.device.read(Part::Statistics)?);
         Ok(())
     }
 }
@@ -73,7 +73,7 @@ impl Backend for Host {
         }
         let plan = Plan::new(&net, BATCH, Purpose::Training).expect("the suite has planned it before");
         let keeps = Keeps { moments: task.recipe.optimizer.moments(), average: false };
-        let mut device = device_of(self.0, Box::new(plan), task.parameters.to_vec(), keeps);
+        let mut device = device_of(self.0, Box::new(plan), task.parameters.to_vec(), keeps)?;
         device.write(Part::Statistics, task.statistics)?;
         let stepper = Stepper::new(task.recipe.method, task.recipe.seed).expect("valid");
         drive(&mut Begun { device, stepper, task, steps: 0 })?;

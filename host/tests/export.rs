@@ -27,7 +27,7 @@ fn logits(net: &Net, parameters: &[f32], statistics: &[f32]) -> Vec<f32> {
     let plan: Box<NetPlan> = Box::new(Plan::new(net, 2, Purpose::Training).unwrap());
     let images: Vec<f32> = (0..2 * plan.input().len()).map(|i| (i as f32 * 0.31).cos()).collect();
     let keeps = Keeps { moments: 0, average: false };
-    let mut device = device_of(DeviceName::Portable, plan, parameters.to_vec(), keeps);
+    let mut device = device_of(DeviceName::Portable, plan, parameters.to_vec(), keeps).expect("a device");
     device.write(Part::Statistics, statistics).unwrap();
     device.gradient(Batch { images: &images, labels: &[0, 9] }, None).unwrap().logits
 }

@@ -10,7 +10,7 @@ const PARTS: [Part; 5] = [Part::Weights, Part::Statistics, Part::First, Part::Se
 
 /// Bits of everything that a device remembers.
 fn bits(device: &dyn Device) -> Vec<Vec<u32>> {
-    PARTS.map(|part| device.read(part).iter().map(|v| v.to_bits()).collect()).into()
+    PARTS.map(|part| device.read(part).unwrap().iter().map(|v| v.to_bits()).collect()).into()
 }
 
 #[derive(Clone)]

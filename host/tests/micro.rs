@@ -38,7 +38,7 @@ fn task(name: NetName) -> Task {
 impl Task {
     fn device(&self, name: DeviceName, moments: usize) -> Box<dyn Device> {
         let keeps = Keeps { moments, average: false };
-        device_of(name, self.plan.clone(), self.parameters.clone(), keeps)
+        device_of(name, self.plan.clone(), self.parameters.clone(), keeps).unwrap()
     }
 
     fn batch(&self) -> Batch<'_> {
@@ -88,7 +88,7 @@ fn the_device_is_a_session() {
             let outcome = device.step(&mut stepper, &step).unwrap();
             assert_eq!((outcome.loss, outcome.correct.0), (expected.loss, expected.correct));
             let parts = [Part::Weights, Part::First, Part::Second, Part::Statistics];
-            let state: Vec<f32> = parts.into_iter().flat_map(|part| device.read(part)).collect();
+            let state: Vec<f32> = parts.into_iter().flat_map(|part| device.read(part).unwrap()).collect();
             assert_eq!(state, session.state(), "{method:?} {optimizer:?}");
         }
         let expected = session.evaluate(&task.images, &task.labels).unwrap();
@@ -115,7 +115,7 @@ fn several_batches_make_one_update() {
             let step = Step { batches: &batches, ghosts, first: 4, strength: 0.1, update, clip: Some(2.0) };
             let outcome = device.step(&mut stepper, &step).unwrap();
             assert_eq!(outcome.correct.1, 2 * BATCH);
-            device.read(Part::Weights)
+            device.read(Part::Weights).unwrap()
         });
         let error = distance(&weights[0], &weights[1]);
         assert!(error < 1e-6 && weights[0] != task.parameters, "{error}");
@@ -130,7 +130,7 @@ fn gradients_are_those_of_the_portable_device() {
         let [micro, portable] = [DeviceName::Micro, DeviceName::Portable].map(|name| {
             let mut device = task.device(name, 0);
             let gradient = device.gradient(task.batch(), training).unwrap();
-            (gradient, device.read(Part::Statistics), device.read(Part::Weights))
+            (gradient, device.read(Part::Statistics).unwrap(), device.read(Part::Weights).unwrap())
         });
         let errors = [
             distance(&[micro.0.loss], &[portable.0.loss]),

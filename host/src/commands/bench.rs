@@ -71,7 +71,8 @@ impl Bench {
         let flops = step_flops(&plan) * config.batch as f64;
         let weights = initial_parameters(config.net, &plan, config.norm_init, config.seed);
         let keeps = Keeps { moments: 1, average: false };
-        let mut device = train::device_of(config.device, plan, weights, keeps);
+        let mut device = train::device_of(config.device, plan, weights, keeps).map_err(TrainError::from)?;
+        device.prepare(config.batch).map_err(TrainError::from)?;
         let (images, labels) = made_up(&*device, config.batch);
         let batch = [Batch { images: &images, labels: &labels }];
         let mut cases = Vec::new();
@@ -113,7 +114,7 @@ impl Bench {
                 batch: config.batch,
                 ghosts: ghosts.count(),
                 threads: rayon::current_num_threads(),
-                device: format!("{:?}", config.device).to_lowercase(),
+                device: config.device.to_string(),
                 method: case.name,
                 median_ms: 1e3 * times[1],
                 best_ms: 1e3 * case.seconds.iter().copied().fold(f64::INFINITY, f64::min),

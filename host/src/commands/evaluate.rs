@@ -61,8 +61,8 @@ pub struct Evaluate {
     /// Seed of the noise
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where it runs
-    #[arg(long, value_enum, default_value = "cpu")]
+    /// Where it runs: cpu, portable, micro, cuda, cuda:NUMBER or cuda:GPU-UUID; products of cuda,f32 cuda,tf32 or cuda,bf16
+    #[arg(long, default_value = "cpu")]
     device: DeviceName,
     /// Threads; 0 for one a core
     #[arg(long, default_value_t = 0)]
@@ -117,7 +117,7 @@ impl Evaluate {
         let data = train::open_data(config, train::network(config, 1)?.input())?;
         let plan = train::plan(&train::network(config, data.classes)?, &data, self.images(&data))?;
         let weights = vec![0.0; plan.parameters()];
-        let mut device = train::device_of(self.device, plan, weights, KEEPS);
+        let mut device = train::device_of(self.device, plan, weights, KEEPS).map_err(TrainError::from)?;
         train::load_average(&mut *device, &checkpoint)?;
         Ok((data, device))
     }
@@ -126,7 +126,7 @@ impl Evaluate {
     fn model(&self, config: &Config, model: Loaded) -> Result<(Data, Box<dyn Device>), CommandError> {
         let data = train::open_data(config, model.net.input())?;
         let plan = train::plan(&model.net, &data, self.images(&data))?;
-        let mut device = train::device_of(self.device, plan, model.parameters, KEEPS);
+        let mut device = train::device_of(self.device, plan, model.parameters, KEEPS).map_err(TrainError::from)?;
         device.write(Part::Statistics, &model.statistics).map_err(TrainError::from)?;
         Ok((data, device))
     }

@@ -45,8 +45,8 @@ pub struct GradientCommand {
     /// File to write
     #[arg(long)]
     out: PathBuf,
-    /// Where it runs
-    #[arg(long, value_enum, default_value = "cpu")]
+    /// Where it runs: cpu, portable, micro, cuda, cuda:NUMBER or cuda:GPU-UUID; products of cuda,f32 cuda,tf32 or cuda,bf16
+    #[arg(long, default_value = "cpu")]
     device: DeviceName,
     /// Threads; 0 for one a core
     #[arg(long, default_value_t = 0)]
@@ -72,7 +72,8 @@ impl GradientCommand {
             Plan::new(&net, planned, Purpose::Training).map_err(|e| TrainError::Network(e.to_string()))?,
         );
         let parameters = vec![0.0; plan.parameters()];
-        let mut device = device_of(self.device, plan, parameters, Keeps { moments: 0, average: false });
+        let keeps = Keeps { moments: 0, average: false };
+        let mut device = device_of(self.device, plan, parameters, keeps).map_err(TrainError::from)?;
         load_network(&mut *device, &weights)?;
         let address = training.then_some(Address { seed: self.seed, step: 0, draw: 0 });
         let batch = Batch { images: &images, labels: &labels };
@@ -119,7 +120,7 @@ impl GradientCommand {
         let mut out = Checkpoint::new();
         out.insert_f32("loss", &[], &[result.loss])?;
         out.insert_f32("logits", &[images, device.plan().classes()], &result.logits)?;
-        let statistics = device.read(Part::Statistics);
+        let statistics = device.read(Part::Statistics).map_err(TrainError::from)?;
         for (part, values) in [(Part::Weights, &result.gradient), (Part::Statistics, &statistics)] {
             for (name, shape, range) in network_tensors(device.plan(), part) {
                 out.insert_f32(name, &shape, &values[range])?;

@@ -87,7 +87,7 @@ impl HessianCommand {
                 samples.push(hessian.trace_sample(seed, index)?);
             }
             Ok::<_, MeasureError>(())
-        });
+        })?;
         let complete = complete(result)?;
         let trace = (!samples.is_empty()).then(|| Estimate::of(&samples));
         if eigenvalues.is_empty() && trace.is_none() {

@@ -62,9 +62,9 @@ struct Summary {
 impl InterpolateCommand {
     pub(super) fn run(self, progress: &mut Progress) -> Result<(), CommandError> {
         let mut bench = self.measuring.open("interpolate", &self.a)?;
-        let a = Network::of(&*bench.device);
+        let a = Network::of(&*bench.device).map_err(crate::measure::MeasureError::from)?;
         load(&mut *bench.device, &self.b)?;
-        let b = Network::of(&*bench.device);
+        let b = Network::of(&*bench.device).map_err(crate::measure::MeasureError::from)?;
         let splits = self.splits.iter().map(|s| bench.split(*s)).collect::<Result<Vec<_>, _>>()?;
         let training = bench.split(SplitName::Train)?;
         let alphas = self.alphas.values();
@@ -84,7 +84,7 @@ impl InterpolateCommand {
                 }
             }
             Ok(())
-        });
+        })?;
         let complete = complete(result)?;
         if rows.is_empty() {
             return Err(CommandError::Interrupted);

@@ -106,7 +106,7 @@ impl LandscapeCommand {
                 }
             }
             Ok(())
-        });
+        })?;
         let complete = complete(result)?;
         let (path, shares) = trajectory.map_or((Vec::new(), None), |t| (t.path, Some(t.shares)));
         // An unfinished surface has rows of unequal length, which no contour goes through.
@@ -131,11 +131,12 @@ impl LandscapeCommand {
         if self.trajectory.is_empty() {
             return Ok(None);
         }
-        let (network, statistics) = (device.read(Part::Weights), device.read(Part::Statistics));
+        let read = |device: &dyn crate::device::Device, part| device.read(part).map_err(TrainError::from);
+        let (network, statistics) = (read(device, Part::Weights)?, read(device, Part::Statistics)?);
         let mut checkpoints = Vec::new();
         for path in &self.trajectory {
             load(device, path)?;
-            checkpoints.push(device.read(Part::Weights));
+            checkpoints.push(read(device, Part::Weights)?);
         }
         device.write(Part::Weights, &network).map_err(TrainError::from)?;
         device.write(Part::Statistics, &statistics).map_err(TrainError::from)?;

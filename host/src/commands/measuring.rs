@@ -75,8 +75,8 @@ pub struct Measuring {
     /// Seed of everything random in the measurement
     #[arg(long, default_value = "1")]
     pub(super) seed: u64,
-    /// Where it runs
-    #[arg(long, value_enum)]
+    /// Where it runs: cpu, portable, micro, cuda, cuda:NUMBER or cuda:GPU-UUID; products of cuda,f32 cuda,tf32 or cuda,bf16
+    #[arg(long)]
     device: Option<DeviceName>,
     /// Threads; 0 for one a core
     #[arg(long)]
@@ -130,7 +130,7 @@ impl Measuring {
         let plan = train::plan(&train::network(&config, data.classes)?, &data, images)?;
         let weights = vec![0.0; plan.parameters()];
         let keeps = Keeps { moments: 0, average: false };
-        let mut device = train::device_of(config.device, plan, weights, keeps);
+        let mut device = train::device_of(config.device, plan, weights, keeps).map_err(TrainError::from)?;
         train::load_average(&mut *device, &network)?;
         let folder = self.out.clone().unwrap_or_else(|| free_folder(command));
         Ok(Bench { device, data, images: self.images, seed: self.seed, command, folder })
@@ -194,7 +194,7 @@ impl Bench {
         progress: &mut Progress,
         images: usize,
         work: impl FnOnce(&mut Subject<'_>) -> T,
-    ) -> T {
+    ) -> Result<T, MeasureError> {
         progress.start(self.command, images as u64, 0);
         let mut done = 0;
         let mut watch = |images: usize| {
@@ -202,7 +202,7 @@ impl Bench {
             progress.update(done, &[]);
             !STOP.load(Ordering::Relaxed)
         };
-        work(&mut Subject::new(&mut *self.device, &mut watch))
+        Ok(work(&mut Subject::new(&mut *self.device, &mut watch)?))
     }
 
     /// Writes COMMAND.json, .csv, .svg and .png, gives `text` and the JSON as the result, and fails where the

@@ -51,7 +51,7 @@ pub struct NoiseCommand {
     #[arg(long)]
     out: PathBuf,
     /// The noise is the same everywhere; with cpu, its kernels are checked to make w + noise, bit for bit
-    #[arg(long, value_enum, default_value = "cpu")]
+    #[arg(long, default_value = "cpu")]
     device: DeviceName,
 }
 

@@ -99,7 +99,7 @@ impl RobustnessCommand {
                 rows.push(Row { bits: 32, strength, loss, accuracy, accuracy_error });
             }
             Ok(())
-        });
+        })?;
         let complete = complete(result)?;
         if rows.is_empty() {
             return Err(CommandError::Interrupted);

@@ -97,7 +97,7 @@ impl SensitivityCommand {
                 }
             }
             Ok(())
-        });
+        })?;
         let complete = complete(result)?;
         if rows.is_empty() {
             return Err(CommandError::Interrupted);

@@ -116,7 +116,7 @@ impl SharpnessCommand {
                 Vec::new()
             };
             Ok::<_, CommandError>((found, centre.len(), points))
-        })?;
+        })??;
         if let Some(folder) = &self.save_points {
             for (name, weights) in &points {
                 save(bench.device.as_ref(), weights, &folder.join(format!("{name}.safetensors")))?;
@@ -207,7 +207,7 @@ fn save(device: &dyn crate::device::Device, weights: &[f32], path: &Path) -> Res
         std::fs::create_dir_all(folder)?;
     }
     let mut checkpoint = Checkpoint::new();
-    let statistics = device.read(Part::Statistics);
+    let statistics = device.read(Part::Statistics).map_err(TrainError::from)?;
     for (part, values) in [(Part::Weights, weights), (Part::Statistics, &statistics)] {
         for (name, shape, range) in network_tensors(device.plan(), part) {
             checkpoint.insert_f32(name, &shape, &values[range])?;

@@ -97,7 +97,7 @@ impl StrengthCommand {
         let result = bench.measure(progress, images, |subject| {
             found = Some(choose(subject, &split, kind, search, &mut measured)?);
             Ok(())
-        });
+        })?;
         let complete = complete(result)?;
         let Some(clean) = measured.first().map(|at| at.loss().mean) else {
             return Err(CommandError::Interrupted);

@@ -138,8 +138,8 @@ impl Device for Cpu {
         Ok(Gradient { loss: loss.mean as f32, logits, gradient })
     }
 
-    fn read(&self, part: Part) -> Vec<f32> {
-        self.part(part).to_vec()
+    fn read(&self, part: Part) -> Result<Vec<f32>, DeviceError> {
+        Ok(self.part(part).to_vec())
     }
 
     fn write(&mut self, part: Part, values: &[f32]) -> Result<(), DeviceError> {

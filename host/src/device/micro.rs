@@ -188,14 +188,14 @@ impl Device for Micro {
         Ok(Gradient { loss, logits, gradient: state[parameters..2 * parameters].to_vec() })
     }
 
-    fn read(&self, part: Part) -> Vec<f32> {
-        match part {
+    fn read(&self, part: Part) -> Result<Vec<f32>, DeviceError> {
+        Ok(match part {
             Part::Weights => self.weights.clone(),
             Part::Statistics => self.statistics.clone(),
             Part::First => self.first.clone(),
             Part::Second => self.second.clone(),
             Part::Average => self.average.clone(),
-        }
+        })
     }
 
     fn write(&mut self, part: Part, values: &[f32]) -> Result<(), DeviceError> {

@@ -1,11 +1,15 @@
 //! A network on a device: its parameters, running statistics and optimizer memory, and the passes over batches.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod micro;
 mod portable;
 
 pub use crate::cpu::parameters::Keeps;
 pub use cpu::Cpu;
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
 pub use micro::Micro;
 pub use portable::Portable;
 
@@ -99,6 +103,23 @@ pub struct Outcome {
     pub correct: (usize, usize),
 }
 
+/// A step that failed: the device is as it was before it.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub cause: DeviceError,
+    /// Steps that were begun after it, and had no effect.
+    pub later: u64,
+    /// What came of those before it that was not told yet.
+    pub before: Vec<Outcome>,
+}
+
+impl From<DeviceError> for Failed {
+    fn from(cause: DeviceError) -> Self {
+        Self { cause, later: 0, before: Vec::new() }
+    }
+}
+
 /// What came of an evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Evaluation {
@@ -143,6 +164,12 @@ pub enum DeviceError {
     /// The batch is at fault.
     #[error("{0}")]
     Batch(String),
+    /// The GPU or its driver is at fault, or there is none.
+    #[error("{0}")]
+    Gpu(String),
+    /// The program knows no GPUs.
+    #[error("this program was built without GPUs; build it with: cargo build --release --features cuda")]
+    NotBuilt,
     /// A part has another length.
     #[error("{part:?} holds {needed} values, {given} were given")]
     Length {
@@ -172,6 +199,32 @@ pub trait Device {
     /// A loss or gradient that is not finite, or a method that cannot be run: weights and statistics are as before.
     fn step(&mut self, stepper: &mut Stepper, step: &Step<'_>) -> Result<Outcome, DeviceError>;
 
+    /// Makes room for batches of so many images.
+    ///
+    /// # Errors
+    /// There is not enough.
+    fn prepare(&mut self, images: usize) -> Result<(), DeviceError> {
+        let _ = images;
+        Ok(())
+    }
+
+    /// Takes one step, or begins it where the device works while the program goes on. Returns what came of the steps that
+    /// are known to have ended since the last call.
+    ///
+    /// # Errors
+    /// This step failed, or one that was begun before it.
+    fn begin(&mut self, stepper: &mut Stepper, step: &Step<'_>) -> Result<Vec<Outcome>, Failed> {
+        Ok(vec![self.step(stepper, step)?])
+    }
+
+    /// Waits for all steps that were begun, and returns what came of those that was not told yet.
+    ///
+    /// # Errors
+    /// One of them failed.
+    fn settle(&mut self) -> Result<Vec<Outcome>, Failed> {
+        Ok(Vec::new())
+    }
+
     /// average += share * (weights - average).
     ///
     /// # Errors
@@ -192,7 +245,10 @@ pub trait Device {
     fn gradient(&mut self, batch: Batch<'_>, training: Option<Address>) -> Result<Gradient, DeviceError>;
 
     /// A copy of one part.
-    fn read(&self, part: Part) -> Vec<f32>;
+    ///
+    /// # Errors
+    /// The device failed.
+    fn read(&self, part: Part) -> Result<Vec<f32>, DeviceError>;
 
     /// Overwrites one part.
     ///

@@ -164,14 +164,14 @@ impl Device for Portable {
         Ok(Gradient { loss: loss.mean, logits, gradient })
     }
 
-    fn read(&self, part: Part) -> Vec<f32> {
-        match part {
+    fn read(&self, part: Part) -> Result<Vec<f32>, DeviceError> {
+        Ok(match part {
             Part::Weights => self.weights.clone(),
             Part::Statistics => self.statistics.clone(),
             Part::First => self.first.clone(),
             Part::Second => self.second.clone(),
             Part::Average => self.average.clone(),
-        }
+        })
     }
 
     fn write(&mut self, part: Part, values: &[f32]) -> Result<(), DeviceError> {

@@ -2,7 +2,7 @@
 
 use super::{MeasureError, Subject};
 use crate::data::Split;
-use crate::device::Part;
+use crate::device::{DeviceError, Part};
 use smoothout::network::Layer;
 use smoothout::noise::Address;
 
@@ -17,8 +17,11 @@ pub struct Network {
 
 impl Network {
     /// Those that a device has now.
-    pub fn of(device: &dyn crate::device::Device) -> Self {
-        Self { weights: device.read(Part::Weights), statistics: device.read(Part::Statistics) }
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn of(device: &dyn crate::device::Device) -> Result<Self, DeviceError> {
+        Ok(Self { weights: device.read(Part::Weights)?, statistics: device.read(Part::Statistics)? })
     }
 }
 
@@ -79,7 +82,7 @@ pub fn reestimate_statistics(subject: &mut Subject<'_>, split: &Split) -> Result
         device.gradient(batch, Some(Address { seed: 0, step: 0, draw: 0 }))?;
         let n = batch.labels.len() as f64;
         images += n;
-        sums.iter_mut().zip(device.read(Part::Statistics)).for_each(|(sum, s)| *sum += n * f64::from(s));
+        sums.iter_mut().zip(device.read(Part::Statistics)?).for_each(|(sum, s)| *sum += n * f64::from(s));
         Ok(())
     })?;
     if images == 0.0 {

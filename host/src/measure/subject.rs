@@ -33,9 +33,12 @@ impl std::fmt::Debug for Subject<'_> {
 
 impl<'a> Subject<'a> {
     /// The network on this device. `watch` is told the number of images after each batch and says whether to go on.
-    pub fn new(device: &'a mut dyn Device, watch: &'a mut dyn FnMut(usize) -> bool) -> Self {
-        let (weights, statistics) = (device.read(Part::Weights), device.read(Part::Statistics));
-        Self { device, watch, weights, statistics }
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn new(device: &'a mut dyn Device, watch: &'a mut dyn FnMut(usize) -> bool) -> Result<Self, MeasureError> {
+        let (weights, statistics) = (device.read(Part::Weights)?, device.read(Part::Statistics)?);
+        Ok(Self { device, watch, weights, statistics })
     }
 
     /// The weights as they were found.

@@ -1,8 +1,10 @@
 //! What a training run is told: on the command line, in a TOML file of the same names, and as it is resolved.
 
+mod device_name;
 mod names;
 mod rate_shape;
 
+pub use device_name::{CudaName, CudaPrecision, DeviceName, DeviceNameError};
 pub use names::*;
 pub use rate_shape::RateShape;
 
@@ -127,8 +129,8 @@ options! {
     dropout: f32 = -1.0;
     /// How the scales of batch norms start
     #[arg(value_enum)] norm_init: NormInit = NormInit::Ones;
-    /// Where it runs
-    #[arg(value_enum)] device: DeviceName = DeviceName::Cpu;
+    /// Where it runs: cpu, portable, micro, cuda, cuda:NUMBER or cuda:GPU-UUID; products of cuda,f32 cuda,tf32 or cuda,bf16
+    device: DeviceName = DeviceName::Cpu;
     /// Threads; 0 for one a core
     threads: usize = 0;
 }

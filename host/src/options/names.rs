@@ -157,16 +157,3 @@ pub enum PictureCrop {
     /// A window of the resized picture.
     Window,
 }
-
-/// Where it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceName {
-    /// SIMD kernels on all cores.
-    #[default]
-    Cpu,
-    /// Core's plain kernels on one core.
-    Portable,
-    /// The microcontroller's backend, as the chip runs it to the bit.
-    Micro,
-}

@@ -40,10 +40,13 @@ const PARTS: [Part; 5] =
     [Part::Weights, Part::Statistics, Part::First, Part::Second, Part::Average];
 
 /// Everything that a device remembers.
-pub(super) fn save(device: &dyn Device) -> Result<Checkpoint, CheckpointError> {
+///
+/// # Errors
+/// The device failed.
+pub(super) fn save(device: &dyn Device) -> Result<Checkpoint, TrainError> {
     let mut checkpoint = Checkpoint::new();
     for part in PARTS {
-        let values = device.read(part);
+        let values = device.read(part)?;
         if values.is_empty() {
             continue;
         }
@@ -99,7 +102,7 @@ pub fn averaged_weights(plan: &NetPlan, checkpoint: &Checkpoint) -> Result<Vec<f
 }
 
 fn load_part(device: &mut dyn Device, checkpoint: &Checkpoint, part: Part) -> Result<(), TrainError> {
-    if device.read(part).is_empty() {
+    if device.read(part)?.is_empty() {
         return Ok(());
     }
     let values = part_values(device.plan(), checkpoint, part)?;

@@ -1,7 +1,7 @@
 use super::TrainError;
 use super::data::open_data;
 use crate::data::Data;
-use crate::device::{Cpu, Device, Keeps, Micro, Portable};
+use crate::device::{Cpu, Device, DeviceError, Keeps, Micro, Portable};
 use crate::net::{Net, NetPlan, initial_parameters};
 use crate::options::{
     AverageName, Config, DeviceName, DistributionName, MethodName, OptimizerName, RateShape,
@@ -293,19 +293,28 @@ pub fn device(config: &Config, setup: &Setup) -> Result<Box<dyn Device>, TrainEr
     let plan = plan(&network(config, setup.data.classes)?, &setup.data, ghost)?;
     let weights = initial_parameters(config.net, &plan, config.norm_init, config.seed);
     let keeps = Keeps { moments: setup.optimizer.moments(), average: setup.averaging != Averaging::None };
-    Ok(device_of(config.device, plan, weights, keeps))
+    Ok(device_of(config.device, plan, weights, keeps)?)
 }
 
-/// A device of this name with these weights.
+/// A device of this name with these weights, as many as the plan has parameters.
+///
+/// # Errors
+/// There is no such device, or no room on it.
 pub fn device_of(
     name: DeviceName,
     plan: Box<NetPlan>,
     weights: Vec<f32>,
     keeps: Keeps,
-) -> Box<dyn Device> {
-    match name {
+) -> Result<Box<dyn Device>, DeviceError> {
+    Ok(match name {
         DeviceName::Portable => Box::new(Portable::new(plan, weights, keeps)),
         DeviceName::Micro => Box::new(Micro::new(plan, weights, keeps)),
         DeviceName::Cpu => Box::new(Cpu::new(plan, &weights, keeps)),
-    }
+        #[cfg(feature = "cuda")]
+        DeviceName::Cuda(which, precision) => {
+            Box::new(crate::device::Cuda::new(plan, &weights, keeps, which, precision)?)
+        }
+        #[cfg(not(feature = "cuda"))]
+        DeviceName::Cuda(..) => return Err(DeviceError::NotBuilt),
+    })
 }

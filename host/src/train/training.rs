@@ -3,7 +3,7 @@ use super::setup::{Setup, device};
 use super::TrainError;
 use crate::checkpoint::Checkpoint;
 use crate::data::{Batch as Read, BatchOptions, Batches, Split};
-use crate::device::{Batch, Device, DeviceError, Evaluation, Part, Step};
+use crate::device::{Batch, Device, Evaluation, Failed, Outcome, Part, Step};
 use crate::options::Config;
 use crate::progress::Progress;
 use crate::run::{EventWriter, MetricsLog, MetricsRow, RunFolder};
@@ -44,6 +44,15 @@ struct Position {
 }
 
 impl Position {
+    /// Adds what came of steps.
+    fn add(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            let (found, seen) = outcome.correct;
+            let values = [f64::from(outcome.loss), 1.0, found as f64, seen as f64];
+            self.sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+    }
+
     fn write(&self, checkpoint: &mut Checkpoint) {
         checkpoint.set_u64("epoch", u64::from(self.epoch));
         checkpoint.set_u64("updates", self.updates);
@@ -92,6 +101,7 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Report, TrainError> {
     let mut device = device(config, setup)?;
+    device.prepare(config.batch)?;
     let mut at = Position { epoch: 0, updates: 0, best: None, sums: [0.0; 4], batch: 0 };
     let resumed = folder.load_last()?;
     if let Some(checkpoint) = &resumed {
@@ -166,7 +176,7 @@ fn epoch(
             }
         }
         if group.is_empty() {
-            return Ok(());
+            return settle(config, setup, device, folder, at);
         }
         let borrowed: Vec<Batch<'_>> =
             group.iter().map(|b| Batch { images: &b.images, labels: &b.labels }).collect();
@@ -184,22 +194,21 @@ fn epoch(
             },
             clip: setup.clip,
         };
-        let outcome = match device.step(&mut setup.stepper, &step) {
-            Ok(outcome) => outcome,
-            Err(cause) => return Err(failed(device, folder, at, cause)),
+        let outcomes = match device.begin(&mut setup.stepper, &step) {
+            Ok(outcomes) => outcomes,
+            Err(failure) => return Err(failed(config, setup, device, folder, at, failure)),
         };
         if let Some(share) = setup.averaging.share(at.updates) {
             device.average(share)?;
         }
         at.updates += 1;
         at.batch += group.len() as u64;
-        let (found, seen) = outcome.correct;
-        for (sum, value) in at.sums.iter_mut().zip([f64::from(outcome.loss), 1.0, found as f64, seen as f64]) {
-            *sum += value;
-        }
-        progress.update(at.batch, &[("loss", f64::from(outcome.loss))]);
+        at.add(&outcomes);
+        let loss = outcomes.last().map(|outcome| ("loss", f64::from(outcome.loss)));
+        progress.update(at.batch, loss.as_slice());
         let stopped = stop.load(Ordering::Relaxed);
         if stopped || saved.elapsed() >= SAVE_EVERY {
+            settle(config, setup, device, folder, at)?;
             save_last(device, folder, at)?;
             saved = Instant::now();
         }
@@ -219,8 +228,40 @@ fn save_last(device: &dyn Device, folder: &RunFolder, at: &Position) -> Result<(
     Ok(folder.save_last(&checkpoint)?)
 }
 
-/// Saves the weights from before a step that failed.
-fn failed(device: &dyn Device, folder: &RunFolder, at: &Position, cause: DeviceError) -> TrainError {
+/// Waits for the steps that were begun.
+fn settle(
+    config: &Config,
+    setup: &Setup,
+    device: &mut dyn Device,
+    folder: &RunFolder,
+    at: &mut Position,
+) -> Result<(), TrainError> {
+    match device.settle() {
+        Ok(outcomes) => {
+            at.add(&outcomes);
+            Ok(())
+        }
+        Err(failure) => {
+            at.updates -= 1; // the last one that was begun
+            Err(failed(config, setup, device, folder, at, failure))
+        }
+    }
+}
+
+/// Saves the weights from before a step that failed; `at` stands before the last one that was begun.
+fn failed(
+    config: &Config,
+    setup: &Setup,
+    device: &dyn Device,
+    folder: &RunFolder,
+    at: &mut Position,
+    failure: Failed,
+) -> TrainError {
+    let Failed { cause, later, before } = failure;
+    at.add(&before);
+    at.updates -= later;
+    // Within an epoch every update before this one took as many batches.
+    at.batch = (at.updates - u64::from(at.epoch) * setup.updates) * u64::from(config.accumulate);
     let saved = match save_last(device, folder, at) {
         Ok(()) => format!("are in {}", folder.last().display()),
         Err(error) => format!("could not be saved: {error}"),
@@ -268,11 +309,11 @@ fn measure(
 
 /// Puts the average in the weights' place where one is kept, and returns the weights.
 fn averaged(device: &mut dyn Device) -> Result<Option<Vec<f32>>, TrainError> {
-    let average = device.read(Part::Average);
+    let average = device.read(Part::Average)?;
     if average.iter().all(|a| *a == 0.0) {
         return Ok(None); // none is kept, or nothing was averaged yet
     }
-    let weights = device.read(Part::Weights);
+    let weights = device.read(Part::Weights)?;
     device.write(Part::Weights, &average)?;
     Ok(Some(weights))
 }

@@ -23,7 +23,7 @@ impl Files {
         let (device, _) = filled(DeviceName::Portable, &net, 2, 0, START);
         let mut weights = Checkpoint::new();
         for part in [Part::Weights, Part::Statistics] {
-            let values = device.read(part);
+            let values = device.read(part).expect("reads");
             for (name, shape, range) in network_tensors(device.plan(), part) {
                 weights.insert_f32(name, &shape, &values[range]).expect("fits");
             }

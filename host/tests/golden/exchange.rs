@@ -17,12 +17,12 @@ fn a_state_dict_of_pytorch_loads() {
     for name in DEVICES {
         let (mut device, _) = filled(name, &net, 2, 0, START);
         for part in [Part::Weights, Part::Statistics] {
-            let zeros = vec![0.0; device.read(part).len()];
+            let zeros = vec![0.0; device.read(part).expect("reads").len()];
             device.write(part, &zeros).expect("as long");
         }
         load_network(&mut *device, &state).expect("PyTorch's names and shapes");
         for part in [Part::Weights, Part::Statistics] {
-            assert_eq!(device.read(part), want.read(part), "{name:?} {part:?}");
+            assert_eq!(device.read(part).expect("reads"), want.read(part).expect("reads"), "{name:?} {part:?}");
         }
     }
 }

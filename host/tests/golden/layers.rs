@@ -96,7 +96,7 @@ fn layers_are_within_2e_6_of_float64() {
                 let zero = norm(&golden.get(name, &tensor)) < 1e-9 * whole.sqrt();
                 check(&tensor, &result.gradient[range], if zero { whole.sqrt() } else { 0.0 });
             }
-            let statistics = device.read(Part::Statistics);
+            let statistics = device.read(Part::Statistics).expect("reads");
             for (tensor, _, range) in network_tensors(device.plan(), Part::Statistics) {
                 check(&tensor, &statistics[range], 0.0);
             }

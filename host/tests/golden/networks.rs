@@ -1,5 +1,6 @@
 //! f1, c1 and resnet44 whole: no farther from float64 than twice PyTorch's own f32.
 
+use super::DEVICES;
 use super::file::{Case, Golden};
 use super::values::{distance, filled, sketch};
 use smoothout::noise::Address;
@@ -73,7 +74,7 @@ fn compare(device_name: DeviceName) {
             (case.text("mode") == "train").then_some(Address { seed: 1, step: 0, draw: 0 });
         let batch = Batch { images: &images, labels: &labels };
         let result = device.gradient(batch, training).expect("possible");
-        let statistics = device.read(Part::Statistics);
+        let statistics = device.read(Part::Statistics).expect("reads");
         let mut check = |what: &str, sum: &Sum, bound: f64| {
             let near = sum.ratio() <= bound;
             println!("{} {name} on {device_name:?}: {what} {sum}", if near { "near" } else { "FAR " });
@@ -106,11 +107,6 @@ fn compare(device_name: DeviceName) {
 }
 
 #[test]
-fn networks_are_near_float64_on_cpu() {
-    compare(DeviceName::Cpu);
-}
-
-#[test]
-fn networks_are_near_float64_on_portable() {
-    compare(DeviceName::Portable);
+fn networks_are_near_float64() {
+    DEVICES.into_iter().for_each(compare);
 }

@@ -81,7 +81,7 @@ fn steps_are_pytorchs() {
         let moments = optimizer.moments();
         for device_name in DEVICES {
             let (mut device, mut stream) = filled(device_name, &net, images, moments, START);
-            let clean = device.read(Part::Weights);
+            let clean = device.read(Part::Weights).expect("reads");
             // The stream goes on with both moments, whether they are kept or not.
             let first = stream.list(clean.len(), 0.01);
             let second: Vec<f32> = clean.iter().map(|_| 1e-4 * (0.5 + stream.uniform())).collect();
@@ -112,7 +112,7 @@ fn steps_are_pytorchs() {
                 },
                 clip: case["clip"].as_f64().map(|clip| clip as f32),
             };
-            let before = [Part::Weights, Part::First, Part::Second, Part::Statistics].map(|p| device.read(p));
+            let before = [Part::Weights, Part::First, Part::Second, Part::Statistics].map(|p| device.read(p).expect("reads"));
             let outcome = device.step(&mut stepper, &step).expect("finite");
             let loss = golden.get(name, "loss");
             let mut check = |what: String, got: &[f32], before: &[f32]| {
@@ -128,7 +128,7 @@ fn steps_are_pytorchs() {
             check("loss".into(), &[outcome.loss], &[0.0]);
             let parts = [(Part::Weights, ""), (Part::First, "first."), (Part::Second, "second."), (Part::Statistics, "")];
             for ((part, prefix), before) in parts.into_iter().zip(before) {
-                let after = device.read(part);
+                let after = device.read(part).expect("reads");
                 if after.is_empty() {
                     continue;
                 }

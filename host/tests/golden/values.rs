@@ -63,12 +63,23 @@ pub const START: u32 = 12345;
 
 /// A device with the network for at most `batch` images, and the stream that its numbers were taken from.
 pub fn filled(name: DeviceName, net: &Net, batch: usize, moments: usize, start: u32) -> (Box<dyn Device>, Stream) {
+    #[cfg(feature = "cuda")]
+    keep_open();
     let plan = Box::new(Plan::new(net, batch, Purpose::Training).expect("plans"));
     let mut stream = Stream::new(start);
     let (parameters, statistics) = stream.fill(&plan);
-    let mut device = device_of(name, plan, parameters, Keeps { moments, average: false });
+    let mut device = device_of(name, plan, parameters, Keeps { moments, average: false }).expect("a device");
     device.write(Part::Statistics, &statistics).expect("as long");
     (device, stream)
+}
+
+/// Keeps the GPU open to the end: each device would load all kernels anew.
+#[cfg(feature = "cuda")]
+fn keep_open() {
+    use smoothout_gpu::{Gpu, Selector};
+    use std::sync::{Arc, OnceLock};
+    static OPEN: OnceLock<Arc<Gpu>> = OnceLock::new();
+    OPEN.get_or_init(|| Gpu::shared(&Selector::default()).expect("a device"));
 }
 
 /// Projections of a [`sketch`].

@@ -1,0 +1,114 @@
+//! Whole steps of the program's networks, held to core's portable kernels.
+
+mod common;
+
+use common::{batch, gpu, session, start};
+use smoothout::ghost::GhostBatches;
+use smoothout::network::Network;
+use smoothout::networks;
+use smoothout::optimizer::{Optimizer, Update};
+use smoothout::plan::{Plan, Purpose, Tensor};
+use smoothout::portable::{self, NetworkObjective, NetworkPass};
+use smoothout::shape::Shape;
+use smoothout::step::{Method, SmoothOut, Stepper};
+use smoothout_gpu::{Feed, Part, Precision, Step};
+
+const STRENGTH: f32 = 0.05;
+const CLIP: Option<f32> = Some(5.0);
+
+const UPDATE: Update = Update {
+    optimizer: Optimizer::sgd(0.9),
+    rate: 0.05,
+    weight_decay: 1e-4,
+    gradient_scale: 1.0,
+    time: 1,
+};
+
+fn stepper() -> Stepper {
+    Stepper::new(Method::SmoothOut(SmoothOut::adaptive()), 9).expect("valid")
+}
+
+/// Loss, weights and running statistics after a step of core's.
+fn expected<const N: usize>(plan: &Plan<N>, images: &[f32], labels: &[u32], ghosts: GhostBatches) -> (f32, Vec<f32>, Vec<f32>) {
+    let (mut weights, mut statistics) = start(plan);
+    let tensors: Vec<Tensor> = plan.tensors().copied().collect();
+    let zeros = || vec![0.0; weights.len()];
+    let (mut shadow, mut gradient, mut first) = (zeros(), zeros(), zeros());
+    let memory = portable::Memory {
+        weights: &mut weights,
+        shadow: &mut shadow,
+        scales: &mut [],
+        gradient: &mut gradient,
+        first: &mut first,
+        second: &mut [],
+        average: &mut [],
+    };
+    let mut parameters =
+        portable::Parameters::new(&tensors, memory, portable::Strategy::Shadow).expect("lengths fit");
+    let mut workspace = vec![0.0; plan.workspace()];
+    let pass = NetworkPass::new(plan, &mut workspace).expect("long enough");
+    let mut backup = statistics.clone();
+    let mut objective =
+        NetworkObjective::new(pass, &mut statistics, &mut backup, (images, labels), ghosts).expect("lengths fit");
+    let mut stepper = stepper();
+    let loss = stepper.accumulate(&mut parameters, &mut objective, 3, STRENGTH).expect("finite");
+    stepper.update(&mut parameters, &UPDATE, CLIP).expect("finite");
+    (loss, weights, statistics)
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
+}
+
+/// One step of `images` images in ghost batches of half of them. The change of the weights may differ by `bound` of its
+/// norm: it does where a value lies so near 0 that its ReLU turns.
+fn compare<const N: usize>(name: &str, network: &Network<N>, images: usize, bound: f64) {
+    let plan = Box::new(Plan::new(network, images / 2, Purpose::Training).expect("a plan"));
+    let (pixels, labels) = batch(&plan, images, 5);
+    let ghosts = GhostBatches::new(images, 2);
+    let (loss, weights, statistics) = expected(&plan, &pixels, &labels, ghosts);
+    let (clean, running) = start(&plan);
+    let gpu = gpu();
+    let mut session = session(&gpu, &plan, Precision::F32);
+    let mut stepper = stepper();
+    session.prepare(&plan, images).expect("memory");
+    let batches = [Feed::Host { images: &pixels, labels: &labels }];
+    let step = Step { batches: &batches, ghosts: 2, first: 3, strength: STRENGTH, update: UPDATE, clip: CLIP };
+    session.step(&mut stepper, &step).expect("launches");
+    let outcomes = session.settle().expect("finite");
+    let [outcome] = outcomes[..] else { panic!("{outcomes:?}") };
+    let ours = session.read(Part::Weights).expect("reads");
+    let moved = distance(&weights, &clean);
+    let error = distance(&ours, &weights) / moved;
+    println!("{name}: loss {} and {loss}, change off by {error:.1e} of {moved:.1e}", outcome.loss);
+    assert!((outcome.loss - f64::from(loss)).abs() < 1e-5 * f64::from(loss.abs().max(1.0)), "{name}");
+    assert!(moved > 1e-3 && error < bound, "{name}: {error:e}");
+    let of_statistics = distance(&session.read(Part::Statistics).expect("reads"), &statistics);
+    assert!(of_statistics <= 1e-5 * distance(&statistics, &running), "{name}: {of_statistics:e}");
+}
+
+#[test]
+fn f1() {
+    compare("f1", &networks::f1::<32>().expect("fits"), 8, 1e-4);
+}
+
+#[test]
+fn c1() {
+    compare("c1", &networks::c1::<32>().expect("fits"), 4, 1e-4);
+}
+
+#[test]
+fn resnet20() {
+    compare("resnet20", &networks::cifar_resnet::<128>(20, 10).expect("fits"), 4, 1e-3);
+}
+
+/// ResNet-18 for images of 32x32 pixels in the place of 224x224.
+#[test]
+fn resnet18() {
+    let large: Network<96> = networks::resnet18().expect("fits");
+    let mut network: Network<96> = Network::new(Shape::new(3, 32, 32));
+    for node in large.nodes() {
+        network.push_node(node.clone()).expect("fits");
+    }
+    compare("resnet18", &network, 4, 1e-3);
+}
