@@ -111,7 +111,7 @@ impl Counts {
         let _ = write!(out, "{}}},\"thread_instructions\":{{{}}},", listed(|c| c.0), listed(|c| c.1));
         let _ = write!(
             out,
-            r#""global_load":{},"global_store":{},"global_atomic":{},"shared":{{"requests":{},"bytes":{},"bank_conflicts":{}}},"barriers":{},"matrix_flops":{},"f32_flops":{float_operations}}}"#,
+            r#""global_load":{},"global_store":{},"global_atomic":{},"shared":{{"requests":{},"bytes":{},"bank_conflicts":{}}},"barriers":{},"matrix_flops":{},"f32_flops":{float_operations},"contractible":{},"live_registers":{}}}"#,
             traffic(self.loads),
             traffic(self.stores),
             traffic(self.atomics),
@@ -120,6 +120,8 @@ impl Counts {
             self.bank_conflicts,
             self.barriers,
             self.matrix_flops,
+            program.contractible.len(),
+            program.live_registers,
         );
         out
     }

@@ -2,7 +2,7 @@
 //! post-dominator's start.
 
 use super::kernel::{Draft, ends_block};
-use crate::exec::block::NEVER;
+use crate::exec::warp::NEVER;
 use crate::exec::program::Flow;
 
 /// The blocks of a kernel and how they follow each other.

@@ -73,6 +73,7 @@ pub fn decode(
         tracked: Vec::new(),
         tracked_at: Vec::new(),
         live_registers: 0,
+        contractible: contractible(&function),
     };
     let mut decoder = Decoder {
         function: &function,
@@ -285,4 +286,25 @@ fn names<'o>(operand: &'o Operand, out: &mut std::collections::HashSet<&'o str>)
 #[must_use]
 pub fn ends_block(flow: Flow) -> bool {
     matches!(flow, Flow::Branch | Flow::Table | Flow::Exit)
+}
+
+/// Lines of additions that ptxas may fuse with a multiplication before them: neither says how it rounds.
+fn contractible(function: &Function) -> Vec<u32> {
+    let open = |opcode: &str, bases: &[&str]| {
+        let mut parts = opcode.split('.');
+        let base = parts.next().unwrap_or_default();
+        let rest: Vec<&str> = parts.filter(|p| !matches!(*p, "ftz" | "sat")).collect();
+        bases.contains(&base) && (rest == ["f32"] || rest == ["f64"])
+    };
+    let registers = |operands: &[Operand]| -> Vec<usize> {
+        operands.iter().filter_map(|o| if let Operand::Register { register, .. } = o { Some(*register) } else { None }).collect()
+    };
+    let products: std::collections::HashSet<usize> = function
+        .body
+        .iter()
+        .filter(|i| open(&i.opcode, &["mul"]))
+        .flat_map(|i| registers(&i.operands).first().copied())
+        .collect();
+    let sums = function.body.iter().filter(|i| open(&i.opcode, &["add", "sub"]));
+    sums.filter(|i| registers(&i.operands).iter().skip(1).any(|r| products.contains(r))).map(|i| i.line).collect()
 }

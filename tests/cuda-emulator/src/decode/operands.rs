@@ -3,7 +3,8 @@
 use super::kernel::Decoder;
 use crate::exec::program::{Initial, LaneMask, Special};
 use crate::isa::Found;
-use crate::isa::memory::{ADDRESS64, ADDRESS64_SECOND};
+use crate::isa::copies::ADDRESS64_SECOND;
+use crate::isa::memory::ADDRESS64;
 use crate::ptx::PtxError;
 use crate::ptx::module::{Operand, Space, Width};
 

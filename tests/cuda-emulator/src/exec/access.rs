@@ -82,7 +82,7 @@ impl Machine<'_> {
         shape: Shape,
     ) -> Result<Places, Box<Fault>> {
         let reads = access != Access::Write;
-        if shape.run && bytes >= 4 && a[0].is_multiple_of(bytes)
+        if shape.run && a[0].is_multiple_of(bytes)
             && let Some(place) = region.check_run(a[0], 32 * bytes, reads) {
                 return Ok(Places::Run(place));
             }
@@ -119,6 +119,15 @@ impl Machine<'_> {
 
     fn in_parameters(&mut self, a: &[u64; 32], mask: u32, bytes: u64, access: Access) -> Result<Places, Box<Fault>> {
         let parameters = &self.launch.parameters;
+        // Nearly always all lanes read one parameter.
+        let mut differ = 0;
+        for i in 0..32 {
+            differ |= a[i] ^ a[0];
+        }
+        let inside = a[0] < parameters.len() as u64 && bytes <= parameters.len() as u64 - a[0];
+        if differ == 0 && inside && access == Access::Read && a[0].is_multiple_of(bytes) {
+            return Ok(Places::Each([parameters[a[0] as usize..].as_ptr().cast_mut(); 32]));
+        }
         let mut out = [std::ptr::null_mut(); 32];
         for lane in lanes_of(mask) {
             let end = a[lane].checked_add(bytes);

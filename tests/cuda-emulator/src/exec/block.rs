@@ -3,117 +3,13 @@
 //! Lanes that part at a branch meet again at the branch's join, the first instruction that all their ways share. A stack
 //! of (next instruction, join, lanes) keeps those that wait.
 
+use super::barrier;
 use super::fault::Kind;
-use super::lanes::ALL;
-use super::launch::Launch;
-use super::machine::{AsyncCopies, Machine, lanes_of};
-use super::program::{Code, Flow, Initial, LaneMask, NONE, Program, Row, Special, Step};
+use super::machine::{Machine, lanes_of};
+use super::program::{Code, Flow, NONE, Step};
+use super::warp::{Entry, Warp};
 use crate::decode::defined::check_guard;
 use crate::memory::region::Region;
-
-/// No join: the lanes never meet again.
-pub const NEVER: u32 = u32::MAX;
-
-#[derive(Clone, Copy)]
-struct Entry {
-    pc: u32,
-    join: u32,
-    mask: u32,
-}
-
-/// A warp between two turns.
-pub struct Warp {
-    rows: Vec<Row>,
-    predicates: Vec<u32>,
-    stack: Vec<Entry>,
-    alive: u32,
-    lanes: u32,
-    epoch: u32,
-    local: Vec<u8>,
-    local_shadow: Vec<u8>,
-    copies: AsyncCopies,
-    written: Vec<u32>,
-    jumps: u64,
-    /// Instruction of the barrier at which it waits.
-    barrier: Option<u32>,
-}
-
-impl Warp {
-    /// Room for a warp of a program.
-    #[must_use]
-    pub fn new(program: &Program) -> Self {
-        let local = program.local_bytes as usize * 32;
-        Warp {
-            rows: vec![Row([0; 32]); program.rows],
-            predicates: vec![0; program.predicates],
-            stack: Vec::new(),
-            alive: 0,
-            lanes: 0,
-            epoch: 0,
-            local: vec![0; local],
-            local_shadow: vec![0; local / 4],
-            copies: AsyncCopies::default(),
-            written: vec![0; program.tracked_registers],
-            jumps: 0,
-            barrier: None,
-        }
-    }
-
-    fn start(&mut self, program: &Program, launch: &Launch<'_>, index: u32, block: [u32; 3]) {
-        let threads = launch.threads();
-        self.lanes = if threads - index * 32 >= 32 { ALL } else { (1 << (threads - index * 32)) - 1 };
-        self.alive = self.lanes;
-        self.stack.clear();
-        self.stack.push(Entry { pc: 0, join: NEVER, mask: self.lanes });
-        // Accessible, and nothing in it.
-        self.local_shadow.fill(0xf0);
-        self.copies = AsyncCopies::default();
-        self.written.fill(0);
-        (self.jumps, self.barrier) = (0, None);
-        for &(register, initial) in &program.initial {
-            let lane_value = |lane: u32| match initial {
-                Initial::Const32(value) => value,
-                Initial::Const64(_) => 0,
-                Initial::Special(special) => special_value(special, launch, block, index, lane),
-            };
-            let row = &mut self.rows[register as usize].0;
-            if let Initial::Const64(value) = initial {
-                let halves = [value as u32, (value >> 32) as u32];
-                for half in 0..2 {
-                    let row = &mut self.rows[register as usize + half].0;
-                    // Two rows are one array of 32 64-bit values: lanes 0 to 15, then 16 to 31.
-                    row.iter_mut().enumerate().for_each(|(k, v)| *v = halves[k % 2]);
-                }
-            } else {
-                row.iter_mut().enumerate().for_each(|(lane, v)| *v = lane_value(lane as u32));
-            }
-        }
-    }
-}
-
-fn special_value(special: Special, launch: &Launch<'_>, block: [u32; 3], warp: u32, lane: u32) -> u32 {
-    match special {
-        Special::Tid(axis) => launch.thread(warp * 32 + lane)[axis as usize],
-        Special::Ntid(axis) => launch.block[axis as usize],
-        Special::Ctaid(axis) => block[axis as usize],
-        Special::Nctaid(axis) => launch.grid[axis as usize],
-        Special::LaneId => lane,
-        Special::WarpId => warp,
-        Special::WarpCount => launch.threads().div_ceil(32),
-        Special::LaneMask(which) => {
-            let below = (1u32 << lane) - 1;
-            match which {
-                LaneMask::Eq => 1 << lane,
-                LaneMask::Lt => below,
-                LaneMask::Le => below | 1 << lane,
-                LaneMask::Gt => !(below | 1 << lane),
-                LaneMask::Ge => !below,
-            }
-        }
-        Special::DynamicShared => launch.dynamic_shared as u32,
-        Special::TotalShared => launch.shared_end() as u32,
-    }
-}
 
 /// Runs block number `number`.
 ///
@@ -139,64 +35,9 @@ pub fn run(m: &mut Machine<'_>, warps: &mut [Warp], number: u32) -> Step {
             }
         }
         let Some(first) = warps.iter().position(|w| w.alive != 0) else { break };
-        pass_barrier(m, warps, first)?;
+        barrier::pass(m, warps, first)?;
     }
     m.drop_pending(warps.iter_mut().map(|w| &mut w.copies));
-    Ok(())
-}
-
-/// All warps have stopped: they may go on if all stand at the same barrier.
-fn pass_barrier(m: &mut Machine<'_>, warps: &mut [Warp], first: usize) -> Step {
-    let at = warps[first].barrier.unwrap_or_default();
-    m.warp = first as u32;
-    m.pc = at as usize;
-    let id = |pc: u32| m.program.code[pc as usize].imm;
-    for (index, warp) in warps.iter().enumerate() {
-        if warp.alive != warp.lanes {
-            let gone = (warp.lanes & !warp.alive).trailing_zeros();
-            let text = format!("a barrier waits, but thread {} of the block has ended", index as u32 * 32 + gone);
-            return Err(m.fault(Kind::DivergentBarrier, None, text));
-        }
-        let other = warp.barrier.unwrap_or_default();
-        if id(other) != id(at) {
-            let text = format!("warp {first} waits at barrier {}, warp {index} at barrier {}", id(at), id(other));
-            return Err(m.fault(Kind::DivergentBarrier, None, text));
-        }
-    }
-    m.counts.barriers += 1;
-    m.interval += 1;
-    let reduce = warps.iter().any(|w| reduction(&m.program.code[w.barrier.unwrap_or_default() as usize]) != 0);
-    if reduce {
-        finish_reduction(m, warps)?;
-    }
-    warps.iter_mut().for_each(|w| w.barrier = None);
-    Ok(())
-}
-
-/// 0: plain barrier; 1, 2, 3: `bar.red` with popc, and, or.
-fn reduction(code: &Code) -> u8 {
-    code.small[0]
-}
-
-fn finish_reduction(m: &mut Machine<'_>, warps: &mut [Warp]) -> Step {
-    let mut count = 0;
-    let kind = reduction(&m.program.code[m.pc]);
-    for warp in warps.iter() {
-        let c = &m.program.code[warp.barrier.unwrap_or_default() as usize];
-        if reduction(c) != kind {
-            return Err(m.fault(Kind::DivergentBarrier, None, "warps wait at barriers with different reductions"));
-        }
-        let p = warp.predicates[c.r[1] as usize] ^ if c.small[1] != 0 { ALL } else { 0 };
-        count += (p & warp.lanes).count_ones();
-    }
-    for warp in warps.iter_mut() {
-        let c = &m.program.code[warp.barrier.unwrap_or_default() as usize];
-        match kind {
-            1 => warp.rows[c.r[0] as usize].0 = [count; 32],
-            2 => warp.predicates[c.r[0] as usize] = if count == m.launch.threads() { ALL } else { 0 },
-            _ => warp.predicates[c.r[0] as usize] = if count != 0 { ALL } else { 0 },
-        }
-    }
     Ok(())
 }
 

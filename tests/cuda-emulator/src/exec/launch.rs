@@ -1,11 +1,12 @@
 //! One launch: its blocks over the host's cores.
 
-use super::block::{self, Warp};
+use super::block;
 use super::fault::Fault;
 use super::machine::{AsyncCopies, Machine};
 use super::order::{Acquired, Order};
 use super::pattern::Pattern;
 use super::program::Program;
+use super::warp::Warp;
 use crate::counts::Counts;
 use crate::memory::arena::Arena;
 use crate::memory::races::{BLOCKS, SharedRaces};
@@ -206,6 +207,7 @@ impl Room {
             written: Vec::new(),
             watch_shared: false,
             patterns: vec![Pattern::default(); program.code.len()],
+            copy_patterns: vec![Pattern::default(); program.code.len()],
             shared_races,
             interval: 0,
             first_interval: 0,

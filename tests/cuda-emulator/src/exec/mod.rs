@@ -1,6 +1,7 @@
 //! Runs decoded kernels: warps in lock-step, blocks in parallel.
 
 pub mod access;
+pub mod barrier;
 pub mod block;
 pub mod fault;
 pub mod lanes;
@@ -9,3 +10,4 @@ pub mod machine;
 pub mod order;
 pub mod pattern;
 pub mod program;
+pub mod warp;

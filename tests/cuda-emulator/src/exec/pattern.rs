@@ -34,6 +34,14 @@ impl Machine<'_> {
     /// The shape of an access of `bytes` bytes a lane, in shared memory or outside.
     #[inline(always)]
     pub fn shape<const SHARED: bool>(&mut self, a: &[u64; 32], mask: u32, bytes: u64) -> Shape {
+        self.patterns[self.pc].shape::<SHARED>(a, mask, bytes)
+    }
+}
+
+impl Pattern {
+    /// The shape of these addresses, from memory if they differ from the last ones by one shift only.
+    #[inline(always)]
+    pub fn shape<const SHARED: bool>(&mut self, a: &[u64; 32], mask: u32, bytes: u64) -> Shape {
         let start = a[mask.trailing_zeros() as usize];
         // Where a shape starts decides how many sectors it touches; banks only turn with it, word by word.
         let low = (start & if SHARED { 3 } else { 31 }) as u32;
@@ -41,24 +49,27 @@ impl Machine<'_> {
         for i in 0..32 {
             relative[i] = a[i].wrapping_sub(start) as u32;
         }
-        let known = &mut self.patterns[self.pc];
-        if known.mask == mask && known.low == low && known.bytes == bytes as u32 {
+        if self.mask == mask && self.low == low && self.bytes == bytes as u32 {
             let mut differ = 0u32;
             for i in 0..32 {
-                differ |= u32::from(relative[i] != known.relative[i]) << i;
+                differ |= u32::from(relative[i] != self.relative[i]) << i;
             }
             if differ & mask == 0 {
-                return known.shape;
+                return self.shape;
             }
         }
         let shape = analyse::<SHARED>(a, mask, bytes);
-        *known = Pattern { mask, bytes: bytes as u32, low, relative, shape };
+        *self = Pattern { mask, bytes: bytes as u32, low, relative, shape };
         shape
     }
 }
 
 #[inline(never)]
 fn analyse<const SHARED: bool>(a: &[u64; 32], mask: u32, bytes: u64) -> Shape {
+    if mask == ALL && bytes >= 4 && (0..32).all(|i| a[i] == a[0].wrapping_add(i as u64 * bytes)) {
+        let sectors = (a[0] % 32 + 32 * bytes).div_ceil(32) as u32;
+        return Shape { run: true, first: ALL, several: 0, sectors: if SHARED { 0 } else { sectors }, conflicts: 0 };
+    }
     let (mut first, mut several) = (0u32, 0u32);
     for lane in lanes_of(mask) {
         match lanes_of(first).find(|&other| a[other] == a[lane]) {
@@ -66,9 +77,8 @@ fn analyse<const SHARED: bool>(a: &[u64; 32], mask: u32, bytes: u64) -> Shape {
             None => first |= 1 << lane,
         }
     }
-    let run = mask == ALL && (0..32).all(|i| a[i] == a[0].wrapping_add(i as u64 * bytes));
     Shape {
-        run,
+        run: false,
         first,
         several,
         sectors: if SHARED { 0 } else { sectors(a, first, bytes) as u32 },

@@ -188,6 +188,8 @@ pub struct Program {
     pub tracked: Vec<Tracked>,
     /// For each instruction its index in `tracked`, or `u32::MAX`.
     pub tracked_at: Vec<u32>,
+    /// Lines of additions that ptxas may fuse with a multiplication, which the emulator does not.
+    pub contractible: Vec<u32>,
     /// Most 32-bit registers that are live at once, and predicates do not count: a guess at what ptxas would need.
     pub live_registers: usize,
 }

@@ -5,6 +5,7 @@ pub mod bits;
 pub mod compare;
 pub mod control;
 pub mod convert;
+pub mod copies;
 pub mod float;
 pub mod half;
 pub mod integer;
@@ -122,6 +123,7 @@ pub const SEARCHES: &[fn(&Opcode<'_>) -> Option<Found>] =
         moves::find,
         control::find,
         memory::find,
+        copies::find,
         atomic::find,
         warp::find,
         matrix::find,

@@ -1,5 +1,6 @@
 //! PTX text to a module of functions with resolved registers and labels.
 
+mod body;
 pub mod inline;
 pub mod lexer;
 pub mod module;

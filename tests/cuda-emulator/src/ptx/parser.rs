@@ -2,8 +2,7 @@
 
 use super::PtxError;
 use super::lexer::{Token, tokens};
-use super::module::{Function, Instruction, Module, Operand, Parameter, Register, Space, Variable, Width, type_bytes};
-use std::collections::HashMap;
+use super::module::{Function, Module, Parameter, Space, Variable, type_bytes};
 
 /// Reads a PTX text.
 ///
@@ -13,44 +12,42 @@ pub fn parse(text: &str) -> Result<Module, PtxError> {
     Parser { tokens: tokens(text)?, at: 0 }.module()
 }
 
-struct Parser {
-    tokens: Vec<(Token, u32)>,
-    at: usize,
+/// Where the reading stands.
+pub(super) struct Parser {
+    pub(super) tokens: Vec<(Token, u32)>,
+    pub(super) at: usize,
 }
 
-/// The names that a body's blocks have declared, innermost last.
-type Scopes = Vec<HashMap<String, Register>>;
-
 impl Parser {
-    fn line(&self) -> u32 {
+    pub(super) fn line(&self) -> u32 {
         self.tokens.get(self.at).or(self.tokens.last()).map_or(1, |t| t.1)
     }
 
-    fn peek(&self) -> Option<&Token> {
+    pub(super) fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.at).map(|t| &t.0)
     }
 
-    fn fail<T>(&self, what: impl Into<String>) -> Result<T, PtxError> {
+    pub(super) fn fail<T>(&self, what: impl Into<String>) -> Result<T, PtxError> {
         Err(PtxError::new(self.line(), what))
     }
 
-    fn next(&mut self) -> Result<Token, PtxError> {
+    pub(super) fn next(&mut self) -> Result<Token, PtxError> {
         let Some(token) = self.peek().cloned() else { return self.fail("the text ends too early") };
         self.at += 1;
         Ok(token)
     }
 
-    fn take(&mut self, sign: char) -> bool {
+    pub(super) fn take(&mut self, sign: char) -> bool {
         let found = self.peek() == Some(&Token::Sign(sign));
         self.at += usize::from(found);
         found
     }
 
-    fn expect(&mut self, sign: char) -> Result<(), PtxError> {
+    pub(super) fn expect(&mut self, sign: char) -> Result<(), PtxError> {
         if self.take(sign) { Ok(()) } else { self.fail(format!("'{sign}' expected, found {:?}", self.peek())) }
     }
 
-    fn word(&mut self) -> Result<String, PtxError> {
+    pub(super) fn word(&mut self) -> Result<String, PtxError> {
         match self.peek().cloned() {
             Some(Token::Word(word)) => {
                 self.at += 1;
@@ -60,13 +57,13 @@ impl Parser {
         }
     }
 
-    fn take_word(&mut self, word: &str) -> bool {
+    pub(super) fn take_word(&mut self, word: &str) -> bool {
         let found = matches!(self.peek(), Some(Token::Word(w)) if w == word);
         self.at += usize::from(found);
         found
     }
 
-    fn int(&mut self) -> Result<u64, PtxError> {
+    pub(super) fn int(&mut self) -> Result<u64, PtxError> {
         let negative = self.take('-');
         match self.next()? {
             Token::Int(value) => Ok(if negative { value.wrapping_neg() } else { value }),
@@ -121,7 +118,7 @@ impl Parser {
         Ok(module)
     }
 
-    fn skip_line(&mut self) {
+    pub(super) fn skip_line(&mut self) {
         let line = self.tokens[self.at - 1].1;
         while self.tokens.get(self.at).is_some_and(|t| t.1 == line) {
             self.at += 1;
@@ -139,7 +136,7 @@ impl Parser {
     }
 
     /// `[.align N] .type name[N] [= value];` after the state space.
-    fn variable(&mut self, space: &str) -> Result<Variable, PtxError> {
+    pub(super) fn variable(&mut self, space: &str) -> Result<Variable, PtxError> {
         let line = self.line();
         let space = match space {
             ".global" => Space::Global,
@@ -271,170 +268,4 @@ impl Parser {
         self.body(&mut function)?;
         Ok(Some(function))
     }
-
-    fn body(&mut self, function: &mut Function) -> Result<(), PtxError> {
-        let mut scopes: Scopes = vec![HashMap::new()];
-        loop {
-            if self.take('{') {
-                scopes.push(HashMap::new());
-            } else if self.take('}') {
-                scopes.pop();
-                if scopes.is_empty() {
-                    return Ok(());
-                }
-            } else if self.take('@') {
-                let negated = self.take('!');
-                let name = self.word()?;
-                let Some(register) = find(&scopes, &name) else { return self.fail(format!("unknown register {name}")) };
-                self.instruction(function, &scopes, Some((register, negated)))?;
-            } else if !self.take(';') {
-                let word = self.word()?;
-                match word.as_str() {
-                    ".reg" => self.registers(function, &mut scopes)?,
-                    ".shared" | ".local" | ".param" => {
-                        let variable = self.variable(&word)?;
-                        function.variables.push(variable);
-                    }
-                    ".loc" => self.skip_line(),
-                    ".pragma" => while !self.take(';') {
-                        self.next()?;
-                    },
-                    _ if word.starts_with('.') => return self.fail(format!("unknown directive {word}")),
-                    _ if self.take(':') => {
-                        if self.take_word(".branchtargets") {
-                            let mut list = Vec::new();
-                            while !self.take(';') {
-                                list.push(self.word()?);
-                                self.take(',');
-                            }
-                            function.targets.insert(word, list);
-                        } else if function.labels.insert(word.clone(), function.body.len()).is_some() {
-                            return self.fail(format!("label {word} stands twice"));
-                        }
-                    }
-                    _ => {
-                        self.at -= 1;
-                        self.instruction(function, &scopes, None)?;
-                    }
-                }
-            }
-        }
-    }
-
-    /// `.reg .type %r<9>;` or `.reg .type a, b;`
-    fn registers(&mut self, function: &mut Function, scopes: &mut Scopes) -> Result<(), PtxError> {
-        let kind = self.word()?;
-        let width = match (kind.as_str(), type_bytes(&kind[1..])) {
-            (".pred", _) => Width::Pred,
-            (_, Some(1 | 2)) => Width::B16,
-            (_, Some(4)) => Width::B32,
-            (_, Some(8)) => Width::B64,
-            _ => return self.fail(format!("unknown register type {kind}")),
-        };
-        loop {
-            let name = self.word()?;
-            let mut declare = |name: String| {
-                if let Some(scope) = scopes.last_mut() {
-                    scope.insert(name.clone(), function.registers.len());
-                }
-                function.registers.push(width);
-                function.register_names.push(name);
-            };
-            if self.take('<') {
-                let count = self.int()?;
-                (0..count).for_each(|k| declare(format!("{name}{k}")));
-                self.expect('>')?;
-            } else {
-                declare(name);
-            }
-            if !self.take(',') {
-                return self.expect(';');
-            }
-        }
-    }
-
-    fn instruction(
-        &mut self,
-        function: &mut Function,
-        scopes: &Scopes,
-        guard: Option<(Register, bool)>,
-    ) -> Result<(), PtxError> {
-        let line = self.line();
-        let opcode = self.word()?;
-        let mut operands = Vec::new();
-        while !self.take(';') {
-            operands.push(self.operand(scopes)?);
-            if !self.take(',') {
-                self.expect(';')?;
-                break;
-            }
-        }
-        function.body.push(Instruction { line, guard, opcode, operands });
-        Ok(())
-    }
-
-    fn operand(&mut self, scopes: &Scopes) -> Result<Operand, PtxError> {
-        if self.take('[') {
-            let base = self.operand(scopes)?;
-            let mut offset = 0i64;
-            while self.take('+') {
-                offset = offset.wrapping_add(self.int()? as i64);
-            }
-            self.expect(']')?;
-            return Ok(match base {
-                Operand::Name(name, more) => Operand::Address(Box::new(Operand::Name(name, 0)), offset + more),
-                base => Operand::Address(Box::new(base), offset),
-            });
-        }
-        for (open, close) in [('{', '}'), ('(', ')')] {
-            if self.take(open) {
-                let mut list = Vec::new();
-                while !self.take(close) {
-                    list.push(self.operand(scopes)?);
-                    self.take(',');
-                }
-                return Ok(if open == '{' { Operand::List(list) } else { Operand::Arguments(list) });
-            }
-        }
-        let negated = self.take('!');
-        match self.peek().cloned() {
-            Some(Token::Sign('-') | Token::Int(_)) => return Ok(Operand::Int(self.int()?)),
-            Some(Token::F32(bits)) => {
-                self.at += 1;
-                return Ok(Operand::F32(bits));
-            }
-            Some(Token::F64(bits)) => {
-                self.at += 1;
-                return Ok(Operand::F64(bits));
-            }
-            _ => {}
-        }
-        let name = self.word()?;
-        if name == "_" {
-            return Ok(Operand::Sink);
-        }
-        if let Some(register) = find(scopes, &name) {
-            if self.take('|') {
-                let second = self.word()?;
-                return match find(scopes, &second) {
-                    Some(second) => Ok(Operand::Pair(register, second)),
-                    None => self.fail(format!("unknown register {second}")),
-                };
-            }
-            return Ok(Operand::Register { register, negated });
-        }
-        if let Some(special) = name.strip_prefix('%') {
-            return Ok(Operand::Special(special.to_string()));
-        }
-        let mut offset = 0;
-        while matches!((self.peek(), self.tokens.get(self.at + 1)), (Some(Token::Sign('+')), Some(_))) {
-            self.at += 1;
-            offset += self.int()? as i64;
-        }
-        Ok(Operand::Name(name, offset))
-    }
-}
-
-fn find(scopes: &Scopes, name: &str) -> Option<Register> {
-    scopes.iter().rev().find_map(|scope| scope.get(name).copied())
 }
