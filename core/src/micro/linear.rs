@@ -1,6 +1,6 @@
 //! Fully connected layers: one neuron at a time, in parts of its weights, over all images of the batch.
 
-use super::pass::{Backward, Forward, Parts, Pass, take};
+use super::pass::{Backward, Forward, Parts, Pass, State, take};
 use super::relu;
 use super::rows::lend;
 use super::stage::Stage;
@@ -200,16 +200,25 @@ pub(super) fn backward(
                 }
             }
         }
-        if let Some(range) = stage.bias().and_then(|bias| bias.range(row)) {
-            let sum = column.iter().fold(0.0, |sum, g| sum + g);
-            receive.take(&mut parts.state, range, 1.0, &[sum])?;
-        }
+        update_bias(stage, column, receive, &mut parts.state)?;
     }
     Some(())
 }
 
+#[inline(never)] // Here and below: frames of their own, gone when the next one comes.
+fn update_bias(
+    stage: &Stage<'_>,
+    column: Column<'_>,
+    receive: &Receive,
+    state: &mut State<'_>,
+) -> Option<()> {
+    let Some(range) = stage.bias().and_then(|bias| bias.range(column.row)) else { return Some(()) };
+    let sum = column.iter().fold(0.0, |sum, g| sum + g);
+    receive.take(state, range, 1.0, &[sum])
+}
+
 /// dx of each image += its gradient times a part of the neuron's weights, of which the first is number `start`.
-#[inline(never)] // Here and below: each loop has a frame of its own.
+#[inline(never)]
 fn spread(column: Column<'_>, filter: &[f32], start: usize, inputs: usize, dx: &mut [f32]) {
     for (dx, g) in dx.chunks_exact_mut(inputs.max(1)).zip(column.iter()) {
         if *g != 0.0 {

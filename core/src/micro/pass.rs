@@ -107,6 +107,7 @@ impl Pass {
     }
 
     /// Runs these channels of a stage forward. `at` is the stream of the weight's noise.
+    #[inline(always)] // Hands on what it is given, without a frame.
     pub(super) fn forward(
         &self,
         stage: &Stage<'_>,
@@ -158,6 +159,7 @@ impl Pass {
     }
 
     /// Runs these channels of a stage backward and hands their gradients to `receive`.
+    #[inline(always)]
     pub(super) fn backward(
         &self,
         stage: &Stage<'_>,

@@ -141,6 +141,7 @@ impl Sequence {
     }
 
     /// Writes the next elements' standard normal deviates.
+    #[inline(never)] // A frame of its own, which uniform noise does without.
     pub(crate) fn normals(&mut self, to: &mut [f32]) {
         let mut rest = to;
         while !rest.is_empty() {
