@@ -59,7 +59,8 @@ pub(super) fn forward(
     images: &[f32],
 ) -> Option<()> {
     let mut channels = Channels::new(stage, parts.norms)?;
-    let (weights, scratch) = (&*parts.state.weights, &mut *parts.scratch);
+    let weights = &*parts.state.weights;
+    let Forward { x, y, extra, scratch } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
     let count = stage.head_shape().channels;
     if rows.start == 0 {
         for (parameter, values) in
@@ -72,7 +73,6 @@ pub(super) fn forward(
             })?;
         }
     }
-    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
     let (pixels, pooled) = (stage.head_shape().pixels(), stage.shape().pixels());
     for row in rows {
         let plane = |image: usize| take(x, (image * count + row) * pixels, pixels);
@@ -127,7 +127,7 @@ pub(super) fn backward(
     receive: &Receive,
 ) -> Option<()> {
     let channels = Channels::new(stage, parts.norms)?;
-    let Backward { x, dy, dx, extra } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
+    let Backward { x, dy, dx, extra, scratch } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
     let count = stage.head_shape().channels;
     let (pixels, pooled) = (stage.head_shape().pixels(), stage.shape().pixels());
     let of_batch = pass.masks.is_some() && stage.uses_batch();
@@ -137,7 +137,7 @@ pub(super) fn backward(
         let (mut of_scale, mut of_shift) = (0.0f32, 0.0f32);
         if stage.trains() {
             for image in 0..pass.images {
-                let dy = of_head(stage, image, row, dy, pooled, extra, parts.scratch)?;
+                let dy = of_head(stage, image, row, dy, pooled, extra, scratch)?;
                 let x = take(if stage.in_place { &*dx } else { x }, at(image), pixels)?;
                 of_shift += sum(dy);
                 let centred = x.iter().zip(dy).fold(0.0, |sum, (x, dy)| sum + (x - channel.mean) * dy);
@@ -149,7 +149,7 @@ pub(super) fn backward(
             let values = if of_batch { (pass.images * pixels) as f32 } else { f32::INFINITY };
             let (mean_dy, slope) = (of_shift / values, of_scale / values * channel.inverse);
             for image in 0..pass.images {
-                let dy = of_head(stage, image, row, dy, pooled, extra, parts.scratch)?;
+                let dy = of_head(stage, image, row, dy, pooled, extra, scratch)?;
                 let dx = take_mut(dx, at(image), pixels)?;
                 if stage.in_place {
                     for (x, dy) in dx.iter_mut().zip(dy) {

@@ -109,8 +109,8 @@ pub(super) fn forward(
 ) -> Option<()> {
     let weight = &stage.weight()?;
     let geometry = Geometry::new(window, stage);
-    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
-    let (row_scratch, plane) = parts.scratch.split_at_mut_checked(weight.row_len)?;
+    let Forward { x, y, extra, scratch } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
+    let (row_scratch, plane) = scratch.split_at_mut_checked(weight.row_len)?;
     let plane = plane.get_mut(..geometry.output.pixels()).unwrap_or_default();
     let (of_stage, pixels) = (stage.shape().channels, stage.shape().pixels().max(1));
     let mut noise = pass.noise(weight, at);
@@ -154,8 +154,8 @@ pub(super) fn backward(
 ) -> Option<()> {
     let weight = &stage.weight()?;
     let geometry = Geometry::new(window, stage);
-    let Backward { x, dy, dx, extra } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
-    let (row_scratch, rest) = parts.scratch.split_at_mut_checked(weight.row_len)?;
+    let Backward { x, dy, dx, extra, scratch } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
+    let (row_scratch, rest) = scratch.split_at_mut_checked(weight.row_len)?;
     let gradient = rest.get_mut(..weight.row_len)?;
     let (of_stage, pixels) = (stage.shape().channels, stage.shape().pixels().max(1));
     let input = geometry.input.len();

@@ -17,7 +17,7 @@ pub(super) fn forward(
     images: &[f32],
 ) -> Option<()> {
     let addend = addend(stage, pass, parts, images, &rows)?;
-    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
+    let Forward { x, y, extra, .. } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
     let (channels, pixels) = (stage.shape().channels, stage.shape().pixels());
     let of_input = stage.input_shape().pixels();
     for image in 0..pass.images {

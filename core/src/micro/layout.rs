@@ -6,12 +6,6 @@ use crate::plan::arena::Buffer;
 use crate::plan::{Plan, Purpose};
 use heapless::Vec;
 
-/// Elements of a linear layer's filter that are worked on together.
-pub(super) const BLOCK: usize = 128;
-
-/// Fewest values of scratch memory.
-const LEAST: usize = 16;
-
 /// Lengths of the arena's parts, in the order in which they lie there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -30,9 +24,7 @@ pub(super) struct Layout {
     pub norms: usize,
     /// Scales of the noise of filters whose values the backward pass needs again.
     pub scales: usize,
-    /// One filter, its gradient and one channel.
-    pub scratch: usize,
-    /// Activations, their gradients, bits and bytes.
+    /// Activations, their gradients, bits and bytes, and what stages work in.
     pub values: usize,
 }
 
@@ -45,7 +37,7 @@ impl Layout {
     /// Length of the arena; `None` when it does not fit the machine's word.
     pub(super) fn total(&self) -> Option<usize> {
         let moments = self.trained.checked_mul(1 + self.moments)?;
-        [self.statistics, self.gradient, self.backup, self.norms, self.scales, self.scratch, self.values]
+        [self.statistics, self.gradient, self.backup, self.norms, self.scales, self.values]
             .into_iter()
             .try_fold(moments, usize::checked_add)
     }
@@ -79,33 +71,20 @@ pub(super) fn lay_out<const L: usize, const N: usize>(
             (stage.again, stage.kept) = (true, layout.scales);
             layout.scales += rows;
         }
-        layout.scratch = layout.scratch.max(scratch(stage));
     }
     let batch = plan.batch();
     layout.values = values(stages, batch).ok_or(SessionError::TooLarge)?;
     Ok(layout)
 }
 
-/// Values of scratch memory that a stage works in: a filter, its gradient, a channel.
-fn scratch(stage: &Stage<'_>) -> usize {
-    let row = stage.weight().map_or(0, |w| w.row_len);
-    let plane = if stage.pool.is_some() { stage.head_shape().pixels() } else { 0 };
-    let needed = match stage.head {
-        Head::Conv { .. } => row + row.max(plane),
-        Head::Linear => row.min(BLOCK),
-        _ => plane,
-    };
-    needed.max(LEAST)
-}
-
-/// Places outputs, gradients, bits and bytes by their lives and returns the length they need.
+/// Places outputs, gradients, bits and bytes, and scratch memory by their lives and returns the length they need.
 ///
 /// Moments: stage i runs forward at i, the loss is taken at n, stage i runs backward at 2n - i.
 fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Option<usize> {
     let n = stages.len();
     let backward = |stage: usize| 2 * n - stage;
-    let mut buffers = [[Buffer::new(0, 0, 0); N]; 3];
-    let [outputs, gradients, extras] = &mut buffers;
+    let mut buffers = [[Buffer::new(0, 0, 0); N]; 5];
+    let [outputs, gradients, extras, forward, back] = &mut buffers;
     for i in 0..n {
         let mine = Feed::Stage(u16::try_from(i).ok()?);
         let (mut end, mut kept, mut first, mut last_reader, mut readers) = (i, false, n, i, 0);
@@ -149,15 +128,19 @@ fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Optio
         *outputs.get_mut(i)? = Buffer::new(i, end, len);
         *extras.get_mut(i)? = Buffer::new(i, if stage.live { backward(i) } else { i }, extra);
         *gradients.get_mut(i)? = Buffer::new(first, backward(i), if needed { len } else { 0 });
+        let [of_forward, of_backward] = stage.scratch_len(batch);
+        *forward.get_mut(i)? = Buffer::new(i, i, of_forward);
+        *back.get_mut(i)? = Buffer::new(backward(i), backward(i), if stage.live { of_backward } else { 0 });
     }
     let total = place_by_size(buffers.as_flattened_mut())?;
-    let [outputs, gradients, extras] = &buffers;
+    let [outputs, gradients, extras, forward, back] = &buffers;
     for (i, stage) in stages.iter_mut().enumerate() {
         let (output, gradient) = (outputs.get(i)?, gradients.get(i)?);
         stage.output = output.offset;
         let apart = gradient.len > 0 || !stage.live;
         stage.gradient = if apart { gradient.offset } else { output.offset };
         stage.extra = extras.get(i)?.offset;
+        stage.scratch = [forward.get(i)?.offset, back.get(i)?.offset];
     }
     Some(total)
 }

@@ -3,7 +3,7 @@
 use super::pass::{Backward, Forward, Parts, Pass, State, take};
 use super::relu;
 use super::rows::lend;
-use super::stage::Stage;
+use super::stage::{Stage, block};
 use super::update::Receive;
 use crate::noise::sequence::Sequence;
 use core::ops::Range;
@@ -23,7 +23,7 @@ pub(super) fn forward(
 ) -> Option<()> {
     let weight = &stage.weight()?;
     let (inputs, outputs) = (weight.row_len, stage.shape().channels);
-    let Forward { x, y, extra } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
+    let Forward { x, y, extra, scratch } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
     if rows.start == 0 {
         // The first image has the biases: they begin every image's sums.
         let (first, others) = y.split_at_mut_checked(outputs)?;
@@ -31,22 +31,22 @@ pub(super) fn forward(
             y.iter_mut().zip(&*first).for_each(|(to, from)| *to = *from);
         }
     }
-    let block = parts.scratch.len().max(1);
+    let block = block(inputs).max(1);
     let mut noise = pass.noise(weight, at);
     for row in rows {
         if inputs <= block {
-            let (filter, scale) = weight.at_point(row, lend(&mut noise), None, parts.state.weights, parts.scratch)?;
+            let (filter, scale) = weight.at_point(row, lend(&mut noise), None, parts.state.weights, scratch)?;
             remember(stage, row, scale, parts.scales)?;
             add_dots(filter, 0, x, inputs, row, y, outputs);
         } else {
             let mut scale = 0.0;
             if let (Some((noise, at)), Some(range)) = (&noise, weight.range(row)) {
-                scale = noise.next_scale(at, parts.state.weights.get(range)?, parts.scratch);
+                scale = noise.next_scale(at, parts.state.weights.get(range)?, scratch);
                 remember(stage, row, scale, parts.scales)?;
             }
             for start in (0..inputs).step_by(block) {
                 let part = start..(start + block).min(inputs);
-                let filter = weight.part(row, part, lend(&mut noise), scale, parts.state.weights, parts.scratch)?;
+                let filter = weight.part(row, part, lend(&mut noise), scale, parts.state.weights, scratch)?;
                 add_dots(filter, start, x, inputs, row, y, outputs);
             }
         }
@@ -170,12 +170,12 @@ pub(super) fn backward(
 ) -> Option<()> {
     let weight = &stage.weight()?;
     let inputs = weight.row_len;
-    let Backward { x, dy, dx, .. } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
+    let Backward { x, dy, dx, scratch, .. } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
     let mut noise = if stage.input_gradient { pass.noise(weight, at) } else { None };
     for row in rows {
         let column = Column { dy, outputs: stage.shape().channels, row };
         let scale = if stage.again { *parts.scales.get(stage.kept + row)? } else { 0.0 };
-        let block = parts.scratch.len().max(1);
+        let block = block(inputs).max(1);
         // A neuron that the ReLU has shut for all images passes no gradient on.
         let shut = column.iter().all(|g| *g == 0.0);
         if shut && let Some((noise, at)) = lend(&mut noise) {
@@ -186,7 +186,7 @@ pub(super) fn backward(
             if stage.input_gradient && !shut {
                 let noise = lend(&mut noise);
                 let filter =
-                    weight.part(row, part.clone(), noise, scale, parts.state.weights, parts.scratch)?;
+                    weight.part(row, part.clone(), noise, scale, parts.state.weights, scratch)?;
                 spread(column, filter, start, inputs, dx);
             }
             if let Some(range) = weight.range(row) {
@@ -194,7 +194,7 @@ pub(super) fn backward(
                 if pass.images == 1 {
                     receive.take(&mut parts.state, range, *dy.get(row)?, x.get(part)?)?;
                 } else {
-                    let gradient = parts.scratch.get_mut(..part.len())?;
+                    let gradient = scratch.get_mut(..part.len())?;
                     sum_images(column, x, start, inputs, gradient);
                     receive.take(&mut parts.state, range, 1.0, gradient)?;
                 }

@@ -34,7 +34,7 @@
 //!
 //! # What happens in a step
 //! Algorithm 1 of the paper, without memory for noise and, where one draw and no clipping allow it, for gradients. A filter
-//! is perturbed at the moment when it is read, into a scratch buffer of one filter (of at most 128 weights of a linear
+//! is perturbed at the moment when it is read, into a scratch buffer of one filter (of at most 256 weights of a linear
 //! layer's): its noise comes from a stream that goes on from filter to filter, and is made again in the backward pass where
 //! the gradient of the input needs the perturbed filter. **The weights in the arena are never perturbed**, so denoising is
 //! exact, costs nothing, and a step that fails or is dropped leaves clean weights, to the bit. The noise's bits are those of
@@ -56,8 +56,7 @@
 //! | gradient | as many, with several draws, accumulation or clipping; else none |
 //! | running statistics | two a channel of each batch norm; four more for the present ones; two more to go back to |
 //! | scales of noise | one a filter that the backward pass perturbs again |
-//! | scratch | one filter, and its gradient or one channel; of linear layers at most 128 |
-//! | activations and gradients | by their lives: what is not needed at the same time shares memory |
+//! | activations, gradients, scratch | by their lives: what is not needed at the same time shares memory. Scratch is one filter and its gradient or one channel; of linear layers at most 256 |
 //! | ReLU | one bit a value where the output is not kept anyway |
 //! | max pooling | one byte a window |
 //!

@@ -31,7 +31,6 @@ pub(super) struct Parts<'a> {
     pub backup: &'a mut [f32],
     pub norms: &'a mut [f32],
     pub scales: &'a mut [f32],
-    pub scratch: &'a mut [f32],
     pub values: &'a mut [f32],
 }
 
@@ -51,27 +50,28 @@ impl<'a> Parts<'a> {
         let (backup, arena) = arena.split_at_mut_checked(layout.backup)?;
         let (norms, arena) = arena.split_at_mut_checked(layout.norms)?;
         let (scales, arena) = arena.split_at_mut_checked(layout.scales)?;
-        let (scratch, arena) = arena.split_at_mut_checked(layout.scratch)?;
         let values = arena.get_mut(..layout.values)?;
         let state = State { weights, first, second, gradient, terms };
-        Some(Self { stages, state, statistics, backup, norms, scales, scratch, values })
+        Some(Self { stages, state, statistics, backup, norms, scales, values })
     }
 }
 
-/// What a forward pass reads and writes: input, output, bits or bytes.
+/// What a forward pass reads and writes: input, output, bits or bytes, scratch memory.
 pub(super) struct Forward<'v> {
     pub x: &'v [f32],
     pub y: &'v mut [f32],
     pub extra: &'v mut [f32],
+    pub scratch: &'v mut [f32],
 }
 
 /// What a backward pass reads and writes: input (empty when nothing reads it), gradient of the output, of the input
-/// (empty when nobody needs it), bytes.
+/// (empty when nobody needs it), bytes, scratch memory.
 pub(super) struct Backward<'v> {
     pub x: &'v [f32],
     pub dy: &'v mut [f32],
     pub dx: &'v mut [f32],
     pub extra: &'v mut [f32],
+    pub scratch: &'v mut [f32],
 }
 
 /// One pass over one ghost batch.
@@ -139,7 +139,7 @@ impl Pass {
         if !matches!(stage.head, Head::Conv { .. } | Head::Linear) {
             return Some(());
         }
-        let Forward { y, .. } = self.forward_buffers(stage, parts.stages, parts.values, images)?;
+        let Forward { y, scratch, .. } = self.forward_buffers(stage, parts.stages, parts.values, images)?;
         let mut slots = y.chunks_exact_mut(stage.shape().pixels().max(1));
         let mut write = |value: f32| {
             if let Some(first) = slots.next().and_then(|channel| channel.first_mut()) {
@@ -149,7 +149,7 @@ impl Pass {
         let rows = stage.shape().channels;
         match stage.bias() {
             Some(bias) => {
-                bias.each_value(rows, self, parts.state.weights, parts.scratch, |_, b| write(b))
+                bias.each_value(rows, self, parts.state.weights, scratch, |_, b| write(b))
             }
             None => {
                 (0..rows).for_each(|_| write(0.0));
@@ -226,9 +226,11 @@ impl Pass {
         let at = output_of(stages, stage.input);
         let x = if from_images { 0..0 } else { at..at + len };
         let y = stage.output..stage.output + self.images * stage.shape().len();
-        let [x, y, extra] = values.get_disjoint_mut([x, y, self.extra(stage)]).ok()?;
+        let ([start, _], [len_of_scratch, _]) = (stage.scratch, stage.scratch_len(self.images));
+        let scratch = start..start + len_of_scratch;
+        let [x, y, extra, scratch] = values.get_disjoint_mut([x, y, self.extra(stage), scratch]).ok()?;
         let x = if from_images { images.get(..len)? } else { x };
-        Some(Forward { x, y, extra })
+        Some(Forward { x, y, extra, scratch })
     }
 
     pub(super) fn backward_buffers<'v>(
@@ -243,15 +245,17 @@ impl Pass {
         let from_images = stage.input == Feed::Images;
         let reads = stage.reads_input_backward() && !stage.in_place;
         let bytes = stage.memory == Memory::Bytes;
+        let ([_, start], [_, len_of_scratch]) = (stage.scratch, stage.scratch_len(self.images));
         let ranges = [
             range(reads && !from_images, output_of(stages, stage.input)),
             stage.gradient..stage.gradient + self.images * stage.shape().len(),
             range(stage.input_gradient, gradient_of(stages, stage.input)),
             if bytes { self.extra(stage) } else { 0..0 },
+            start..start + len_of_scratch,
         ];
-        let [x, dy, dx, extra] = values.get_disjoint_mut(ranges).ok()?;
+        let [x, dy, dx, extra, scratch] = values.get_disjoint_mut(ranges).ok()?;
         let x = if reads && from_images { images.get(..len)? } else { x };
-        Some(Backward { x, dy, dx, extra })
+        Some(Backward { x, dy, dx, extra, scratch })
     }
 }
 

@@ -204,6 +204,17 @@ fn stage_of<'s, 'm>(stages: &'s [Stage<'m>], feed: Feed) -> Option<&'s Stage<'m>
     stages.get(usize::from(at))
 }
 
+/// Fewest values of scratch memory in the forward pass, where biases are perturbed.
+const LEAST: usize = 16;
+
+/// Weights of a linear layer's filter of this length that are worked on together.
+pub(super) const fn block(row_len: usize) -> usize {
+    if row_len <= 2 * PART { row_len } else { PART }
+}
+
+/// Weights of a filter that is too long to be worked on as a whole.
+pub(super) const PART: usize = 128;
+
 /// What a fused stage remembers of its ReLU or pooling for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Memory {
@@ -253,6 +264,8 @@ pub(super) struct Stage<'m> {
     pub output: usize,
     pub gradient: usize,
     pub extra: usize,
+    /// Scratch memory of the forward and the backward pass.
+    pub scratch: [usize; 2],
 }
 
 impl<'m> Stage<'m> {
@@ -286,6 +299,7 @@ impl<'m> Stage<'m> {
             output: 0,
             gradient: 0,
             extra: 0,
+            scratch: [0; 2],
         };
         if let Layer::MaxPool2d(pool) = &layer.layer {
             stage.head_shape = stage.input_shape;
@@ -368,6 +382,20 @@ impl<'m> Stage<'m> {
     /// Words of the bytes of one channel.
     pub(super) fn plane_words(&self) -> usize {
         self.shape().pixels().div_ceil(4)
+    }
+
+    /// Values of scratch memory: in the forward pass a filter and a channel, in the backward pass a filter and its gradient.
+    pub(super) fn scratch_len(&self, images: usize) -> [usize; 2] {
+        let row = self.parameters.as_ref().map_or(0, |of| of.row_len);
+        let plane = if self.pool.is_some() { self.head_shape().pixels() } else { 0 };
+        let [forward, backward] = match self.head {
+            Head::Conv { .. } => [row + plane, 2 * row],
+            // The gradient of one image is that image, times a number.
+            Head::Linear if images == 1 && !self.input_gradient => [block(row), 0],
+            Head::Linear => [block(row); 2],
+            _ => [plane; 2],
+        };
+        [forward.max(LEAST), backward]
     }
 
     pub(super) fn feeds(&self) -> [Feed; 2] {

@@ -1,10 +1,9 @@
 //! A step, whole or in pieces.
 
-use super::layout::BLOCK;
 use super::loss::cross_entropy;
 use super::pass::Parts;
 use super::session::{OVERLAP, copy};
-use super::stage::{Head, Stage};
+use super::stage::{Head, PART, Stage};
 use super::update::{Receive, Rule};
 use super::work::Phase;
 use super::{Outcome, Session, SessionError};
@@ -254,7 +253,7 @@ impl<const N: usize> Session<'_, '_, N> {
         }
         let parts = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms).ok_or(OVERLAP)?;
         let start = self.work.row;
-        let end = start.saturating_add(most.saturating_mul(BLOCK)).min(self.layout.trained);
+        let end = start.saturating_add(most.saturating_mul(PART)).min(self.layout.trained);
         if let Receive::Update(rule) = &self.work.receive {
             let mut state = parts.state;
             let gradient = core::mem::take(&mut state.gradient).get(start..end).ok_or(OVERLAP)?;
