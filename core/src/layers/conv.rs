@@ -85,6 +85,7 @@ impl Conv2d {
 }
 
 /// Number of window positions, vertical and horizontal: floor((input + 2 padding - kernel) / stride) + 1.
+#[inline(never)]
 pub(super) fn windows(
     input: Shape,
     kernel: [usize; 2],

@@ -1,10 +1,12 @@
 //! What sessions are built to do: features of this crate, all of them on by default. What is left out takes no flash, and
 //! a session that needs it is refused.
 
-use super::SessionError;
-use crate::layers::Conv2d;
+use super::pool::CLIPPED;
+use super::{Config, SessionError};
+use crate::layers::{Conv2d, MaxPool2d};
 use crate::network::Layer;
 use crate::noise::filters::ANY_NOISE;
+pub(super) use crate::noise::sequence::WIDE;
 use crate::noise::{Distribution, Scaling};
 use crate::optimizer::Optimizer;
 use crate::step::{Method, SmoothOut};
@@ -13,8 +15,13 @@ use crate::step::{Method, SmoothOut};
 pub(super) const BATCH_NORM: bool = cfg!(feature = "micro-batch-norm");
 /// Sums, dropout, average pooling, and a ReLU or max pooling that stands alone.
 pub(super) const ELEMENTWISE: bool = cfg!(feature = "micro-elementwise");
-/// Convolutions other than 3x3 with stride 1.
-pub(super) const ANY_CONVOLUTION: bool = cfg!(feature = "micro-any-convolution");
+/// Convolutions other than 3x3 with stride 1, max pooling other than 2x2 with stride 2.
+pub(super) const ANY_WINDOW: bool = cfg!(feature = "micro-any-window");
+/// Gradients of convolutions without pooling behind them plane by plane, else pixel by pixel; the ends of padded rows of
+/// more than eight pixels without asking for each pixel whether it is there.
+pub(super) const PLANES: bool = cfg!(feature = "micro-planes");
+/// A stored gradient: several draws, accumulation, clipping.
+pub(super) const GRADIENT: bool = cfg!(feature = "micro-gradient");
 /// Adam and AdamW, Nesterov's momentum.
 pub(super) const ANY_OPTIMIZER: bool = cfg!(feature = "micro-any-optimizer");
 
@@ -23,12 +30,28 @@ pub(super) const fn is_small(conv: &Conv2d) -> bool {
     matches!((conv.kernel, conv.stride, conv.padding), ([3, 3], [1, 1], [0..=2, 0..=2]))
 }
 
+/// Whether a max pooling's windows are the usual ones: 2x2, stride 2, no padding.
+pub(super) fn is_usual(pool: &MaxPool2d) -> bool {
+    *pool == MaxPool2d::new(2, 2)
+}
+
+/// Refuses a max pooling that is left out, or whose place of a maximum does not fit a byte.
+pub(super) fn check_pool(pool: &MaxPool2d) -> Result<(), SessionError> {
+    if !ANY_WINDOW && !is_usual(pool) {
+        return Err(SessionError::Unsupported { what: "feature micro-any-window" });
+    }
+    match pool.kernel[0].checked_mul(pool.kernel[1]) {
+        Some(area) if area < usize::from(CLIPPED) => Ok(()),
+        _ => Err(SessionError::Unsupported { what: "max pooling over more than 254 pixels" }),
+    }
+}
+
 /// Refuses a layer at the head of a stage that is left out.
 pub(super) fn check_layer(layer: &Layer) -> Result<(), SessionError> {
     let what = match layer {
         Layer::Linear(_) => return Ok(()),
-        Layer::Conv2d(conv) if ANY_CONVOLUTION || is_small(conv) => return Ok(()),
-        Layer::Conv2d(_) => "feature micro-any-convolution",
+        Layer::Conv2d(conv) if ANY_WINDOW || is_small(conv) => return Ok(()),
+        Layer::Conv2d(_) => "feature micro-any-window",
         Layer::BatchNorm(_) if BATCH_NORM => return Ok(()),
         Layer::BatchNorm(_) => "feature micro-batch-norm",
         _ if ELEMENTWISE => return Ok(()),
@@ -60,10 +83,18 @@ pub(super) fn check_optimizer(optimizer: &Optimizer) -> Result<(), SessionError>
     }
 }
 
+/// Refuses a stored gradient that is left out.
+pub(super) fn check_gradient(config: &Config<'_>) -> Result<(), SessionError> {
+    if GRADIENT || !config.needs_gradient() {
+        return Ok(());
+    }
+    Err(SessionError::Unsupported { what: "feature micro-gradient" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::networks::{w1, w3, w3b, zoo};
-    use super::super::{Config, Session};
+    use super::super::Session;
     use super::*;
     use crate::plan::{Plan, Purpose};
 

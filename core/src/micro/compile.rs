@@ -22,7 +22,7 @@ pub(super) fn compile<'m, const L: usize, const N: usize>(
             Source::Layer(layer) => given.get(layer).copied().unwrap_or(Feed::Nothing),
         };
         let input = of(layer.input);
-        if layer.layer == Layer::Flatten {
+        if matches!(layer.layer, Layer::Flatten) {
             let _ = given.push(input);
             continue;
         }
@@ -48,15 +48,12 @@ pub(super) fn compile<'m, const L: usize, const N: usize>(
 
 /// Whether one layer alone reads this source, seen through flattening.
 fn is_alone<const N: usize>(plan: &Plan<N>, source: Source) -> bool {
-    let reads = |layer: &PlannedLayer| {
-        usize::from(layer.input == source) + usize::from(layer.addend() == Some(source))
-    };
-    if plan.layers().iter().map(reads).sum::<usize>() != 1 {
+    if plan.layers().iter().map(|layer| layer.reads(source)).sum::<usize>() != 1 {
         return false;
     }
     let Source::Layer(at) = source else { return true };
     match plan.layers().get(at) {
-        Some(layer) if layer.layer == Layer::Flatten => is_alone(plan, layer.input),
+        Some(PlannedLayer { layer: Layer::Flatten, input, .. }) => is_alone(plan, *input),
         _ => true,
     }
 }
@@ -71,16 +68,16 @@ fn connect(stages: &mut [Stage<'_>]) {
             Feed::Images | Feed::Nothing => false,
         };
         stage.input_gradient = live(stage.input);
-        stage.addend_gradient = live(stage.addend);
+        stage.addend_gradient = built::ELEMENTWISE && live(stage.addend);
         stage.live = stage.trains() || stage.input_gradient || stage.addend_gradient;
         let (input, addend) = (stage.input, stage.addend);
         stage.first_of_input = true;
         // A sum of a value with itself writes its gradient twice.
         stage.first_of_addend = addend != input;
         let Some((stage, later)) = rest.split_first_mut() else { break };
-        for feed in later.iter().flat_map(Stage::feeds) {
-            stage.first_of_input &= feed != input;
-            stage.first_of_addend &= feed != addend;
+        for later in later {
+            stage.first_of_input &= later.reads(input) == 0;
+            stage.first_of_addend &= later.reads(addend) == 0;
         }
     }
 }

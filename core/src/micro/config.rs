@@ -70,6 +70,7 @@ impl Config<'_> {
         Stepper::new(self.method, self.seed).map_err(SessionError::Method)?;
         built::check_optimizer(&self.optimizer)?;
         built::check_method(&self.method)?;
+        built::check_gradient(self)?;
         let unsupported = |what| Err(SessionError::Unsupported { what });
         match self.method {
             Method::Sam { .. } => unsupported("SAM"),
@@ -80,6 +81,10 @@ impl Config<'_> {
 
     /// Whether gradients are kept until the update: several draws, accumulation, or clipping.
     pub const fn keeps_gradient(&self) -> bool {
+        built::GRADIENT && self.needs_gradient()
+    }
+
+    pub(super) const fn needs_gradient(&self) -> bool {
         let draws = match self.method {
             Method::SmoothOut(method) => method.draws.count,
             _ => 1,

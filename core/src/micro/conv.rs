@@ -2,6 +2,7 @@
 
 use super::pass::{Backward, Forward, Parts, Pass, take, take_mut};
 use super::rows::lend;
+use super::runs::{runs, runs_mut};
 use super::stage::{Stage, Window};
 use super::update::Receive;
 use super::{built, relu};
@@ -47,7 +48,10 @@ impl Geometry {
 
     /// Whether the fast ways apply: stride 1, a common square kernel, and no more padding than it covers.
     const fn is_plain(&self) -> bool {
-        if !built::ANY_CONVOLUTION {
+        if !built::WIDE {
+            return false;
+        }
+        if !built::ANY_WINDOW {
             return true;
         }
         let [ph, pw] = self.padding;
@@ -63,12 +67,12 @@ impl Geometry {
 
     /// The channels of a group's input.
     fn channels<'x>(&self, x: &'x [f32]) -> impl Iterator<Item = &'x [f32]> {
-        x.chunks_exact(self.input.pixels().max(1))
+        runs(x, self.input.pixels())
     }
 
     /// The taps of a filter's channels.
     fn kernels<'f>(&self, filter: &'f [f32]) -> impl Iterator<Item = &'f [f32]> {
-        filter.chunks_exact(self.taps())
+        runs(filter, self.taps())
     }
 
     /// Columns of the kernel that meet the input in output column `ow`, and the input's column that the first one meets.
@@ -159,6 +163,7 @@ pub(super) fn backward(
     let gradient = rest.get_mut(..weight.row_len)?;
     let (of_stage, pixels) = (stage.shape().channels, stage.shape().pixels().max(1));
     let input = geometry.input.len();
+    let by_planes = built::PLANES && stage.pool.is_none() && geometry.is_plain();
     let mut noise = pass.noise(weight, at);
     for row in rows {
         let mut filter: &[f32] = &[];
@@ -168,7 +173,7 @@ pub(super) fn backward(
         }
         let trained = weight.range(row);
         gradient.fill(0.0);
-        let mut of_bias = 0.0;
+        let (mut of_planes, mut of_pixels) = (0.0, 0.0);
         let (channel, channels) = group_of(groups, &geometry, row);
         let window = channel * geometry.input.pixels()..(channel + channels) * geometry.input.pixels();
         for image in 0..pass.images {
@@ -181,15 +186,20 @@ pub(super) fn backward(
             if stage.input_gradient {
                 dx = dx.get_mut(window.clone())?;
             }
-            if stage.pool.is_some() {
-                // Few pixels have a gradient: one a window at most.
+            if !by_planes {
+                // Few pixels of a pooled plane have a gradient: one a window at most.
                 relu::each_pixel(stage, image, row, dy, extra, |pixel, g| {
-                    of_bias += g;
+                    of_pixels += g;
                     add_window(&geometry, pixel, g, x, filter, gradient, dx);
                 })?;
+            }
+            if stage.pool.is_some() {
                 continue;
             }
-            of_bias += sum(dy);
+            of_planes += sum(dy);
+            if !by_planes {
+                continue;
+            }
             if trained.is_some() {
                 weight_gradient(&geometry, x, dy, gradient);
             }
@@ -201,6 +211,7 @@ pub(super) fn backward(
             receive.take(&mut parts.state, range, 1.0, gradient)?;
         }
         if let Some(range) = stage.bias().and_then(|bias| bias.range(row)) {
+            let of_bias = if stage.pool.is_some() { of_pixels } else { of_planes };
             receive.take(&mut parts.state, range, 1.0, &[of_bias])?;
         }
     }
@@ -225,12 +236,23 @@ fn convolve(geometry: &Geometry, x: &[f32], filter: &[f32], bias: f32, y: &mut [
         for (x, taps) in geometry.channels(x).zip(geometry.kernels(filter)) {
             add_plane(geometry, x, taps, y);
         }
-    } else {
-        each_tap(geometry, filter.len(), |at, tap, from| {
-            if let (Some(y), Some(w), Some(x)) = (y.get_mut(at), filter.get(tap), x.get(from)) {
-                *y += w * x;
+        return;
+    }
+    let width = geometry.input.width;
+    for (oh, y) in runs_mut(y, geometry.output.width).enumerate() {
+        let (rows, first) = geometry.rows(oh);
+        for (ow, y) in y.iter_mut().enumerate() {
+            let (columns, left) = geometry.columns(ow);
+            for (x, taps) in geometry.channels(x).zip(geometry.kernels(filter)) {
+                let x = x.get(first * width + left..).unwrap_or_default();
+                let taps = taps.get(rows.start * geometry.kernel[1] + columns.start..).unwrap_or_default();
+                for row in 0..rows.len() {
+                    let x = x.get(row * width..).unwrap_or_default();
+                    let taps = taps.get(row * geometry.kernel[1]..).unwrap_or_default();
+                    x.iter().zip(taps).take(columns.len()).for_each(|(x, w)| *y += w * x);
+                }
             }
-        });
+        }
     }
 }
 
@@ -239,7 +261,7 @@ fn add_plane(geometry: &Geometry, x: &[f32], taps: &[f32], y: &mut [f32]) {
     match (geometry.kernel[1], geometry.output.width > 4) {
         (3, true) => add_rows::<3, 8, 10>(geometry, x, taps, y),
         (3, false) => add_rows::<3, 4, 6>(geometry, x, taps, y),
-        _ if !built::ANY_CONVOLUTION => {}
+        _ if !built::ANY_WINDOW => {}
         (_, true) => add_rows::<5, 8, 12>(geometry, x, taps, y),
         (_, false) => add_rows::<5, 4, 8>(geometry, x, taps, y),
     }
@@ -254,7 +276,7 @@ fn add_rows<const K: usize, const W: usize, const S: usize>(
 ) {
     let (taps, _) = taps.as_chunks::<K>();
     let (width, padding) = (geometry.input.width, geometry.padding[1]);
-    for (oh, y) in y.chunks_exact_mut(geometry.output.width.max(1)).enumerate() {
+    for (oh, y) in runs_mut(y, geometry.output.width).enumerate() {
         let (rows, first) = geometry.rows(oh);
         let taps = taps.get(rows).unwrap_or_default();
         let x = x.get(first * width..).unwrap_or_default();
@@ -300,10 +322,11 @@ fn segment<const K: usize, const S: usize>(row: &[f32], left: usize) -> [f32; S]
     if before && row.len() + 2 * half == S {
         return core::array::from_fn(|t| if t < half || t + half >= S { 0.0 } else { at(row, t - half) });
     }
-    if before && row.len() + half >= S {
+    if built::PLANES && before && row.len() + half >= S {
         return core::array::from_fn(|t| if t < half { 0.0 } else { at(row, t - half) });
     }
-    if let Some(row) = row.get(left..)
+    if built::PLANES
+        && let Some(row) = row.get(left..)
         && row.len() + half == S
     {
         return core::array::from_fn(|t| if t + half >= S { 0.0 } else { at(row, t) });
@@ -316,25 +339,16 @@ fn at(row: &[f32], index: usize) -> f32 {
     row.get(index).copied().unwrap_or(0.0)
 }
 
-/// gradient += that of one filter.
+/// gradient += that of one filter, plane by plane.
 fn weight_gradient(geometry: &Geometry, x: &[f32], dy: &[f32], gradient: &mut [f32]) {
-    if geometry.is_plain() {
-        let taps = geometry.taps();
-        for (x, gradient) in geometry.channels(x).zip(gradient.chunks_exact_mut(taps)) {
-            match (geometry.kernel[1], geometry.output.width > 4) {
-                (3, true) => add_taps::<3, 8, 10>(geometry, x, dy, gradient),
-                (3, false) => add_taps::<3, 4, 6>(geometry, x, dy, gradient),
-                _ if !built::ANY_CONVOLUTION => {}
-                (_, true) => add_taps::<5, 8, 12>(geometry, x, dy, gradient),
-                (_, false) => add_taps::<5, 4, 8>(geometry, x, dy, gradient),
-            }
+    for (x, gradient) in geometry.channels(x).zip(runs_mut(gradient, geometry.taps())) {
+        match (geometry.kernel[1], geometry.output.width > 4) {
+            (3, true) => add_taps::<3, 8, 10>(geometry, x, dy, gradient),
+            (3, false) => add_taps::<3, 4, 6>(geometry, x, dy, gradient),
+            _ if !built::ANY_WINDOW => {}
+            (_, true) => add_taps::<5, 8, 12>(geometry, x, dy, gradient),
+            (_, false) => add_taps::<5, 4, 8>(geometry, x, dy, gradient),
         }
-    } else {
-        each_tap(geometry, gradient.len(), |at, tap, from| {
-            if let (Some(dy), Some(g), Some(x)) = (dy.get(at), gradient.get_mut(tap), x.get(from)) {
-                *g += dy * x;
-            }
-        });
     }
 }
 
@@ -372,22 +386,14 @@ fn add_taps<const K: usize, const W: usize, const S: usize>(
     }
 }
 
-/// dx += the input's gradient by one filter.
+/// dx += the input's gradient by one filter, plane by plane.
 fn input_gradient(geometry: &Geometry, filter: &[f32], dy: &[f32], dx: &mut [f32]) {
-    if geometry.is_plain() {
-        let turned = geometry.turned();
-        let pixels = geometry.input.pixels().max(1);
-        for (dx, taps) in dx.chunks_exact_mut(pixels).zip(geometry.kernels(filter)) {
-            let mut round = [0.0f32; MOST_TAPS];
-            round.iter_mut().zip(taps.iter().rev()).for_each(|(to, from)| *to = *from);
-            add_plane(&turned, dy, round.get(..taps.len()).unwrap_or_default(), dx);
-        }
-    } else {
-        each_tap(geometry, filter.len(), |at, tap, from| {
-            if let (Some(dy), Some(w), Some(dx)) = (dy.get(at), filter.get(tap), dx.get_mut(from)) {
-                *dx += dy * w;
-            }
-        });
+    let turned = geometry.turned();
+    let pixels = geometry.input.pixels();
+    for (dx, taps) in runs_mut(dx, pixels).zip(geometry.kernels(filter)) {
+        let mut round = [0.0f32; MOST_TAPS];
+        round.iter_mut().zip(taps.iter().rev()).for_each(|(to, from)| *to = *from);
+        add_plane(&turned, dy, round.get(..taps.len()).unwrap_or_default(), dx);
     }
 }
 
@@ -432,32 +438,15 @@ fn add_multiple(to: &mut [f32], g: f32, from: &[f32]) {
         to.iter_mut().zip(from).for_each(|(to, from)| *to += g * from);
         Some(())
     }
-    let five = |to: &mut [f32]| if built::ANY_CONVOLUTION { whole::<5>(to, g, from) } else { None };
-    if whole::<3>(to, g, from).or_else(|| five(to)).is_none() {
+    let done = match (built::WIDE, built::ANY_WINDOW) {
+        (true, true) => whole::<3>(to, g, from).or_else(|| whole::<5>(to, g, from)),
+        (true, false) => whole::<3>(to, g, from),
+        (false, _) => None,
+    };
+    if done.is_none() {
         to.iter_mut().zip(from).for_each(|(to, from)| *to += g * from);
     }
 }
 
 /// Most taps of one channel's kernel that are turned round on the stack.
 const MOST_TAPS: usize = 25;
-
-/// Calls `each` with the index of an output pixel, of a tap and of the input that the tap meets there.
-fn each_tap(geometry: &Geometry, taps: usize, mut each: impl FnMut(usize, usize, usize)) {
-    let [kh, kw] = geometry.kernel;
-    let (pixels, width) = (geometry.input.pixels(), geometry.input.width);
-    let channels = taps / (kh * kw).max(1);
-    for oh in 0..geometry.output.height {
-        let (rows, first) = geometry.rows(oh);
-        for ow in 0..geometry.output.width {
-            let (columns, left) = geometry.columns(ow);
-            for c in 0..channels {
-                for (row, i) in rows.clone().enumerate() {
-                    for (column, j) in columns.clone().enumerate() {
-                        let from = c * pixels + (first + row) * width + left + column;
-                        each(oh * geometry.output.width + ow, (c * kh + i) * kw + j, from);
-                    }
-                }
-            }
-        }
-    }
-}

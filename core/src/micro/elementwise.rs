@@ -1,8 +1,9 @@
 //! Layers without parameters that stand alone: sums, dropout, pooling, ReLU.
 
 use super::conv::sum;
-use super::pass::{Backward, Forward, Parts, Pass, take, take_mut};
-use super::stage::{Feed, Head, Stage, output_of, gradient_of};
+use super::pass::{Backward, Forward, Parts, Pass, apart, take, take_mut};
+use super::session::copy;
+use super::stage::{Feed, Head, Stage, gradient_of, output_of};
 use super::{pool, relu};
 use crate::dropout_mask::DropoutMask;
 use core::ops::Range;
@@ -48,10 +49,6 @@ pub(super) fn forward(
     Some(())
 }
 
-fn copy(from: &[f32], to: &mut [f32]) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-}
-
 /// The factors of an image's elements from `start` on.
 fn factors(mask: &DropoutMask, image: usize, start: usize) -> impl Iterator<Item = f32> {
     let (threshold, scale) = (mask.threshold(), mask.scale());
@@ -74,8 +71,7 @@ fn addend(
     let from_images = stage.addend == Feed::Images;
     let at = output_of(parts.stages, stage.addend);
     let from = if from_images { 0..0 } else { at..at + len };
-    let [from, y] =
-        parts.values.get_disjoint_mut([from, stage.output..stage.output + len]).ok()?;
+    let [from, y, ..] = apart(parts.values, [from, stage.output..stage.output + len, 0..0, 0..0, 0..0])?;
     let from = if from_images { images.get(..len)? } else { from };
     let pixels = stage.shape().pixels();
     for image in 0..pass.images {
@@ -97,7 +93,7 @@ pub(super) fn backward(
     if stage.addend_gradient {
         let len = pass.images * stage.shape().len();
         let (from, to) = (stage.gradient, gradient_of(parts.stages, stage.addend));
-        let [dy, dx] = parts.values.get_disjoint_mut([from..from + len, to..to + len]).ok()?;
+        let [dy, dx, ..] = apart(parts.values, [from..from + len, to..to + len, 0..0, 0..0, 0..0])?;
         let pixels = stage.shape().pixels();
         for image in 0..pass.images {
             let start = (image * stage.shape().channels + rows.start) * pixels;

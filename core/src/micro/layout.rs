@@ -89,14 +89,15 @@ fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Optio
         let mine = Feed::Stage(u16::try_from(i).ok()?);
         let (mut end, mut kept, mut first, mut last_reader, mut readers) = (i, false, n, i, 0);
         for (j, reader) in stages.iter().enumerate().skip(i + 1) {
-            if !reader.feeds().contains(&mine) {
+            let reads = reader.reads(mine);
+            if reads == 0 {
                 continue;
             }
             let keeps = reader.live && reader.reads_input_backward();
             kept |= keeps;
             end = end.max(if keeps { backward(j) } else { j });
             (first, last_reader) = (backward(j), j);
-            readers += reader.feeds().iter().filter(|feed| **feed == mine).count();
+            readers += reads;
         }
         if i + 1 == n {
             end = n;

@@ -1,8 +1,11 @@
 //! Fully connected layers: one neuron at a time, in parts of its weights, over all images of the batch.
 
+use super::built;
 use super::pass::{Backward, Forward, Parts, Pass, State, take};
 use super::relu;
 use super::rows::lend;
+use super::runs::runs_mut;
+use super::session::copy;
 use super::stage::{Stage, block};
 use super::update::Receive;
 use crate::noise::sequence::Sequence;
@@ -27,8 +30,8 @@ pub(super) fn forward(
     if rows.start == 0 {
         // The first image has the biases: they begin every image's sums.
         let (first, others) = y.split_at_mut_checked(outputs)?;
-        for y in others.chunks_exact_mut(outputs.max(1)) {
-            y.iter_mut().zip(&*first).for_each(|(to, from)| *to = *from);
+        for y in runs_mut(others, outputs) {
+            copy(first, y);
         }
     }
     let block = block(inputs).max(1);
@@ -75,14 +78,17 @@ fn add_dots(
     y: &mut [f32],
     outputs: usize,
 ) {
-    let mut ys = y.chunks_exact_mut(outputs.max(1)).filter_map(|y| y.get_mut(row));
+    let mut ys = runs_mut(y, outputs).filter_map(|y| y.get_mut(row));
     let part = |x, image| take(x, image * inputs + start, filter.len()).unwrap_or_default();
-    let mut groups = x.chunks_exact((SIDE * inputs).max(1));
-    for group in &mut groups {
+    let mut rest = x;
+    while built::WIDE
+        && let Some((group, later)) = rest.split_at_checked(SIDE * inputs)
+        && inputs > 0
+    {
         let sums = dots(filter, core::array::from_fn(|image| part(group, image)));
         sums.iter().zip(&mut ys).for_each(|(sum, y)| *y += sum);
+        rest = later;
     }
-    let rest = groups.remainder();
     ys.enumerate().for_each(|(image, y)| *y += dot(filter, part(rest, image)));
 }
 
@@ -92,14 +98,14 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (fours, rest) = a.as_chunks::<4>();
     let (b_fours, b) = b.as_chunks::<4>();
     // Two fours at a time halve the cost of the loop.
-    let (pairs, odd) = fours.as_chunks::<2>();
-    let (b_pairs, b_odd) = b_fours.as_chunks::<2>();
+    let (pairs, odd) = if built::WIDE { fours.as_chunks::<2>() } else { (&[][..], fours) };
+    let (b_pairs, b_odd) = if built::WIDE { b_fours.as_chunks::<2>() } else { (&[][..], b_fours) };
     for ([a, c], [b, d]) in pairs.iter().zip(b_pairs) {
         multiply_add(&mut lanes, a, b);
         multiply_add(&mut lanes, c, d);
     }
     odd.iter().zip(b_odd).for_each(|(a, b)| multiply_add(&mut lanes, a, b));
-    add_rest(total(lanes), rest, b)
+    if rest.is_empty() { total(lanes) } else { add_rest(total(lanes), rest, b) }
 }
 
 /// The same products of `a` with four others, which are at least as long.
@@ -220,7 +226,7 @@ fn update_bias(
 /// dx of each image += its gradient times a part of the neuron's weights, of which the first is number `start`.
 #[inline(never)]
 fn spread(column: Column<'_>, filter: &[f32], start: usize, inputs: usize, dx: &mut [f32]) {
-    for (dx, g) in dx.chunks_exact_mut(inputs.max(1)).zip(column.iter()) {
+    for (dx, g) in runs_mut(dx, inputs).zip(column.iter()) {
         if *g != 0.0 {
             let dx = dx.get_mut(start..).unwrap_or_default();
             dx.iter_mut().zip(filter).for_each(|(dx, w)| *dx += g * w);
@@ -235,8 +241,8 @@ fn sum_images(column: Column<'_>, x: &[f32], start: usize, inputs: usize, gradie
     let mut rest = gradient;
     while !rest.is_empty() {
         let done = match rest.len() {
-            16.. => sum_block::<16>(column, x, inputs, rest),
-            8.. => sum_block::<8>(column, x, inputs, rest),
+            16.. if built::WIDE => sum_block::<16>(column, x, inputs, rest),
+            8.. if built::WIDE => sum_block::<8>(column, x, inputs, rest),
             _ => sum_block::<1>(column, x, inputs, rest),
         };
         rest = rest.get_mut(done..).unwrap_or_default();

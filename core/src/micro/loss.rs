@@ -1,5 +1,6 @@
 //! Softmax cross-entropy: the meaning of core's layer with one exponential a logit.
 
+use super::runs::{runs, runs_mut};
 use crate::layers::{Label, Loss};
 
 /// Mean loss of logits (n, classes) and images found; the gradient goes to `gradient` unless that is empty.
@@ -12,8 +13,8 @@ pub(super) fn cross_entropy(
     let count = labels.len() as f32;
     let mut loss = Loss { mean: 0.0, correct: 0 };
     let classes = classes.max(1);
-    let mut gradients = gradient.chunks_exact_mut(classes);
-    for (image, (&label, logits)) in labels.iter().zip(logits.chunks_exact(classes)).enumerate() {
+    let mut gradients = runs_mut(gradient, classes);
+    for (image, (&label, logits)) in labels.iter().zip(runs(logits, classes)).enumerate() {
         let Some(&of_label) = logits.get(label as usize) else {
             return Err(Label { image, label, classes });
         };

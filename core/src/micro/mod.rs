@@ -80,7 +80,7 @@
 //!
 //! # What to build in
 //! The default feature `micro-all` builds in everything. Without default features a session trains 3x3 convolutions with stride
-//! 1 and linear layers, each with the ReLU and max pooling behind it, with uniform noise that is constant or per filter,
+//! 1 and linear layers, each with the ReLU and 2x2 max pooling behind it, with uniform noise that is constant or per filter,
 //! by SGD with or without momentum. Each of these adds to that, and to the flash; a session that needs one which is
 //! left out is refused by its name:
 //!
@@ -88,9 +88,12 @@
 //! |---|---|
 //! | `micro-batch-norm` | batch norm |
 //! | `micro-elementwise` | sums, dropout, average pooling; ReLU and max pooling that stand alone |
-//! | `micro-any-convolution` | other kernels, strides and paddings |
+//! | `micro-any-window` | other kernels, strides and paddings of convolutions and max pooling |
 //! | `micro-any-noise` | Gaussian and dropout noise; noise per weight |
 //! | `micro-any-optimizer` | Adam, AdamW, Nesterov's momentum |
+//! | `micro-gradient` | a stored gradient: several draws, accumulation, clipping |
+//! | `micro-wide` | nothing but speed: 4 or 8 pixels of a convolution, 4 images of a linear layer side by side |
+//! | `micro-planes` | nothing but speed: gradients of convolutions without pooling behind them; padded rows of more than 8 pixels |
 //!
 //! # Time slices
 //! [`begin`](Session::begin), then [`advance`](Session::advance) until it returns an outcome. One call does one filter or
@@ -126,6 +129,7 @@ mod pass;
 mod pool;
 mod relu;
 mod rows;
+mod runs;
 mod session;
 mod sharpness;
 #[cfg(feature = "embedded-storage")]

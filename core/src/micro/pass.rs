@@ -2,6 +2,7 @@
 
 use super::layout::Layout;
 use super::rows::NextNoise;
+use super::runs::runs_mut;
 use super::stage::{Feed, Head, Memory, Parameter, Stage, gradient_of, output_of};
 use super::update::{Receive, Terms};
 use super::{batch_norm, built, conv, elementwise, linear, relu};
@@ -42,13 +43,15 @@ impl<'a> Parts<'a> {
         terms: &'a Terms,
     ) -> Option<Self> {
         let moment = |number| if layout.moments >= number { layout.trained } else { 0 };
+        // None of what is left out; so the compiler sees that it is empty.
+        let of_norms = |len| if built::BATCH_NORM { len } else { 0 };
         let (weights, arena) = arena.split_at_mut_checked(layout.trained)?;
         let (first, arena) = arena.split_at_mut_checked(moment(1))?;
-        let (second, arena) = arena.split_at_mut_checked(moment(2))?;
-        let (statistics, arena) = arena.split_at_mut_checked(layout.statistics)?;
-        let (gradient, arena) = arena.split_at_mut_checked(layout.gradient)?;
-        let (backup, arena) = arena.split_at_mut_checked(layout.backup)?;
-        let (norms, arena) = arena.split_at_mut_checked(layout.norms)?;
+        let (second, arena) = arena.split_at_mut_checked(if built::ANY_OPTIMIZER { moment(2) } else { 0 })?;
+        let (statistics, arena) = arena.split_at_mut_checked(of_norms(layout.statistics))?;
+        let (gradient, arena) = arena.split_at_mut_checked(if built::GRADIENT { layout.gradient } else { 0 })?;
+        let (backup, arena) = arena.split_at_mut_checked(of_norms(layout.backup))?;
+        let (norms, arena) = arena.split_at_mut_checked(of_norms(layout.norms))?;
         let (scales, arena) = arena.split_at_mut_checked(layout.scales)?;
         let values = arena.get_mut(..layout.values)?;
         let state = State { weights, first, second, gradient, terms };
@@ -140,7 +143,7 @@ impl Pass {
             return Some(());
         }
         let Forward { y, scratch, .. } = self.forward_buffers(stage, parts.stages, parts.values, images)?;
-        let mut slots = y.chunks_exact_mut(stage.shape().pixels().max(1));
+        let mut slots = runs_mut(y, stage.shape().pixels());
         let mut write = |value: f32| {
             if let Some(first) = slots.next().and_then(|channel| channel.first_mut()) {
                 *first = value;
@@ -194,14 +197,14 @@ impl Pass {
         if matches!(stage.memory, Memory::Sign | Memory::Bits) {
             let sign = stage.memory == Memory::Sign;
             let y = if sign { of_output(stage.output) } else { 0..0 };
-            let ranges = [y, self.extra(stage), of_output(stage.gradient)];
-            let [y, extra, dy] = parts.values.get_disjoint_mut(ranges).ok()?;
+            let ranges = [y, self.extra(stage), of_output(stage.gradient), 0..0, 0..0];
+            let [y, extra, dy, ..] = apart(parts.values, ranges)?;
             relu::mask(stage, y, extra, dy);
         }
         if stage.input_gradient && stage.first_of_input && !stage.in_place {
             parts.values.get_mut(of_input(gradient_of(parts.stages, stage.input)))?.fill(0.0);
         }
-        if stage.addend_gradient && stage.first_of_addend {
+        if built::ELEMENTWISE && stage.addend_gradient && stage.first_of_addend {
             parts.values.get_mut(of_input(gradient_of(parts.stages, stage.addend)))?.fill(0.0);
         }
         Some(())
@@ -228,7 +231,7 @@ impl Pass {
         let y = stage.output..stage.output + self.images * stage.shape().len();
         let ([start, _], [len_of_scratch, _]) = (stage.scratch, stage.scratch_len(self.images));
         let scratch = start..start + len_of_scratch;
-        let [x, y, extra, scratch] = values.get_disjoint_mut([x, y, self.extra(stage), scratch]).ok()?;
+        let [x, y, extra, scratch, _] = apart(values, [x, y, self.extra(stage), scratch, 0..0])?;
         let x = if from_images { images.get(..len)? } else { x };
         Some(Forward { x, y, extra, scratch })
     }
@@ -253,10 +256,16 @@ impl Pass {
             if bytes { self.extra(stage) } else { 0..0 },
             start..start + len_of_scratch,
         ];
-        let [x, dy, dx, extra, scratch] = values.get_disjoint_mut(ranges).ok()?;
+        let [x, dy, dx, extra, scratch] = apart(values, ranges)?;
         let x = if reads && from_images { images.get(..len)? } else { x };
         Some(Backward { x, dy, dx, extra, scratch })
     }
+}
+
+/// Parts of the values that do not overlap.
+#[inline(never)]
+pub(super) fn apart(values: &mut [f32], ranges: [Range<usize>; 5]) -> Option<[&mut [f32]; 5]> {
+    values.get_disjoint_mut(ranges).ok()
 }
 
 /// `len` values from `start` on.

@@ -1,5 +1,7 @@
 //! Pooling, one channel of one image at a time. The place of each maximum is kept in a byte.
 
+use super::built;
+use super::runs::{runs, runs_mut};
 use super::stage::Window;
 use crate::shape::Shape;
 use core::ops::Range;
@@ -69,34 +71,36 @@ pub(super) fn maximum(
         *y = if cut { 0.0 } else { largest };
         bytes.push(if cut { CLIPPED } else { place as u8 });
     };
-    let usual = window.is_usual();
-    for (oh, y) in y.chunks_exact_mut(output.width.max(1)).enumerate() {
-        let rows = clipped(oh, kh, sh, ph, input.height);
-        let first = rows.start * input.width;
-        for (ow, y) in y.iter_mut().enumerate() {
-            if usual
-                && let Some([a, b]) = x.get(first + 2 * ow..).and_then(|x| x.first_chunk())
-                && let Some([c, d]) = x.get(first + input.width + 2 * ow..).and_then(|x| x.first_chunk())
-            {
-                let (place, largest) = if exceeds(*b, *a) { (1, *b) } else { (0, *a) };
-                let (below, other) = if exceeds(*d, *c) { (3, *d) } else { (2, *c) };
+    if !built::ANY_WINDOW || window.is_usual() {
+        // Two rows of pairs at a time.
+        for (x, y) in runs(x, 2 * input.width).zip(runs_mut(y, output.width)) {
+            let (upper, lower) = x.split_at_checked(input.width).unwrap_or_default();
+            let (upper, lower) = (upper.as_chunks::<2>().0, lower.as_chunks::<2>().0);
+            for ((&[a, b], &[c, d]), y) in upper.iter().zip(lower).zip(y) {
+                let (place, largest) = if exceeds(b, a) { (1, b) } else { (0, a) };
+                let (below, other) = if exceeds(d, c) { (3, d) } else { (2, c) };
                 let second = exceeds(other, largest);
                 give(y, if second { below } else { place }, if second { other } else { largest });
-                continue;
             }
-            let columns = clipped(ow, kw, sw, pw, input.width);
-            let (mut place, mut largest) = (0, f32::NEG_INFINITY);
-            for row in rows.clone() {
-                let start = row * input.width;
-                let x = x.get(start + columns.start..start + columns.end).unwrap_or_default();
-                let first = (row + ph - oh * sh) * kw + columns.start + pw - ow * sw;
-                for (at, x) in (first..).zip(x) {
-                    if exceeds(*x, largest) {
-                        (place, largest) = (at, *x);
+        }
+    } else {
+        for (oh, y) in runs_mut(y, output.width).enumerate() {
+            let rows = clipped(oh, kh, sh, ph, input.height);
+            for (ow, y) in y.iter_mut().enumerate() {
+                let columns = clipped(ow, kw, sw, pw, input.width);
+                let (mut place, mut largest) = (0, f32::NEG_INFINITY);
+                for row in rows.clone() {
+                    let start = row * input.width;
+                    let x = x.get(start + columns.start..start + columns.end).unwrap_or_default();
+                    let first = (row + ph - oh * sh) * kw + columns.start + pw - ow * sw;
+                    for (at, x) in (first..).zip(x) {
+                        if exceeds(*x, largest) {
+                            (place, largest) = (at, *x);
+                        }
                     }
                 }
+                give(y, place, largest);
             }
-            give(y, place, largest);
         }
     }
     bytes.finish();
@@ -129,9 +133,10 @@ pub(super) fn each_maximum(
     let ([_, kw], [sh, sw], [ph, pw]) = (window.kernel(), window.stride(), window.padding());
     let kw = kw.max(1);
     let mut places = bytes.iter().flat_map(|word| word.to_bits().to_le_bytes());
-    for (oh, dy) in dy.chunks_exact(output.width.max(1)).enumerate() {
+    for (oh, dy) in runs(dy, output.width).enumerate() {
         for (ow, dy) in dy.iter().enumerate() {
-            let Some(place) = places.next() else { return };
+            // Windows of one pixel have no bytes.
+            let place = places.next().unwrap_or(0);
             if place != CLIPPED {
                 let (i, j) = (usize::from(place) / kw, usize::from(place) % kw);
                 // A maximum lies inside the input, so nothing wraps.

@@ -1,7 +1,8 @@
 //! What is fused behind a stage's head: ReLU and max pooling, one channel of one image at a time.
 
 use super::pool;
-use super::stage::{Memory, Stage};
+use super::runs::{runs, runs_mut};
+use super::stage::{Memory, Stage, Window};
 
 /// max(x, 0); not a number stays one.
 #[inline(always)]
@@ -66,7 +67,8 @@ pub(super) fn spread(
     Some(())
 }
 
-/// Hands the row and column of each pixel of channel `row` of the head's output that a pooled gradient reaches to `each`.
+/// Hands the row and column of each pixel of channel `row` of the head's output that its gradient reaches to `each`: all
+/// of them without pooling.
 pub(super) fn each_pixel(
     stage: &Stage<'_>,
     image: usize,
@@ -75,7 +77,11 @@ pub(super) fn each_pixel(
     extra: &[f32],
     each: impl FnMut([usize; 2], f32),
 ) -> Option<()> {
-    pool::each_maximum(stage.pool?, stage.shape(), extra.get(channel_bytes(stage, image, row))?, dy, each);
+    let (window, bytes) = match stage.pool {
+        Some(window) => (window, extra.get(channel_bytes(stage, image, row))?),
+        None => (Window::ONE, &[][..]),
+    };
+    pool::each_maximum(window, stage.shape(), bytes, dy, each);
     Some(())
 }
 
@@ -86,6 +92,7 @@ fn channel_bytes(stage: &Stage<'_>, image: usize, row: usize) -> core::ops::Rang
 }
 
 /// Clears the gradient where the ReLU cut its output off.
+#[inline(never)]
 pub(super) fn mask(stage: &Stage<'_>, y: &[f32], extra: &[f32], dy: &mut [f32]) {
     match stage.memory {
         Memory::Sign => {
@@ -94,13 +101,15 @@ pub(super) fn mask(stage: &Stage<'_>, y: &[f32], extra: &[f32], dy: &mut [f32]) 
             }
         }
         Memory::Bits => {
-            let images = dy.chunks_mut(stage.shape().len().max(1));
-            for (dy, words) in images.zip(extra.chunks_exact(stage.extra_words().max(1))) {
-                for (dy, word) in dy.chunks_mut(32).zip(words) {
-                    let word = word.to_bits();
-                    for (bit, dy) in dy.iter_mut().enumerate() {
-                        *dy = if word >> (bit % 32) & 1 == 1 { *dy } else { 0.0 };
+            for (dy, words) in runs_mut(dy, stage.shape().len()).zip(runs(extra, stage.extra_words())) {
+                let mut words = words.iter();
+                let mut word = 0;
+                for (i, dy) in dy.iter_mut().enumerate() {
+                    if i % 32 == 0 {
+                        word = words.next().map_or(0, |word| word.to_bits());
                     }
+                    *dy = if word & 1 == 1 { *dy } else { 0.0 };
+                    word >>= 1;
                 }
             }
         }

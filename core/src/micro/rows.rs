@@ -2,6 +2,7 @@
 
 use super::Weights;
 use super::pass::Pass;
+use super::session::copy;
 use super::stage::Parameter;
 use crate::noise::Noise;
 use crate::noise::sequence::Sequence;
@@ -90,25 +91,38 @@ impl<'m> Parameter<'m> {
         // With a stride the trained values do not follow each other in the noise.
         let most = if self.stride == 1 { scratch.len().max(1) } else { 1 };
         for start in (0..rows).step_by(most) {
-            let len = most.min(rows - start);
-            let to = scratch.get_mut(..len)?;
-            match (self.range(start), pass.noise(self, &mut at)) {
-                (Some(range), noise) => {
-                    let clean = weights.get(range.start..)?.get(..len)?;
-                    match noise {
-                        Some((noise, at)) => noise.perturb_each(at, clean, to),
-                        None => to.iter_mut().zip(clean).for_each(|(to, w)| *to = *w),
-                    }
-                }
-                (None, noise) => {
-                    if let Some((noise, at)) = noise {
-                        noise.pass_over(at, len);
-                    }
-                    self.model.read(start, start, to);
-                }
-            }
-            to.iter().enumerate().for_each(|(i, value)| each(start + i, *value));
+            let values = self.values(start, most.min(rows - start), pass.noise(self, &mut at), weights, scratch)?;
+            values.iter().enumerate().for_each(|(i, value)| each(start + i, *value));
         }
         Some(())
+    }
+
+    /// The next `len` values of a one-dimensional tensor at the evaluation point, written to `scratch`.
+    #[inline(never)]
+    fn values<'a>(
+        &self,
+        start: usize,
+        len: usize,
+        noise: NextNoise<'_>,
+        weights: &[f32],
+        scratch: &'a mut [f32],
+    ) -> Option<&'a [f32]> {
+        let to = scratch.get_mut(..len)?;
+        match (self.range(start), noise) {
+            (Some(range), noise) => {
+                let clean = weights.get(range.start..)?.get(..len)?;
+                match noise {
+                    Some((noise, at)) => noise.perturb_each(at, clean, to),
+                    None => copy(clean, to),
+                }
+            }
+            (None, noise) => {
+                if let Some((noise, at)) = noise {
+                    noise.pass_over(at, len);
+                }
+                self.model.read(start, start, to);
+            }
+        }
+        Some(to)
     }
 }

@@ -198,6 +198,7 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
     }
 }
 
+#[inline(never)]
 pub(super) fn copy(from: &[f32], to: &mut [f32]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
 }

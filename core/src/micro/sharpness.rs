@@ -1,7 +1,7 @@
 //! The sharpness of the minimum on the device.
 
 use super::loss::cross_entropy;
-use super::pass::{Parts, Pass};
+use super::pass::{Parts, Pass, apart};
 use super::session::{OVERLAP, copy};
 use super::update::Receive;
 use super::{Session, SessionError};
@@ -116,8 +116,8 @@ impl<const N: usize> Session<'_, '_, N> {
             return Err(SessionError::Inference);
         }
         let len = labels.len() * classes;
-        let ranges = [last.output..last.output + len, last.gradient..last.gradient + len];
-        let [logits, dy] = parts.values.get_disjoint_mut(ranges).map_err(|_| OVERLAP)?;
+        let ranges = [last.output..last.output + len, last.gradient..last.gradient + len, 0..0, 0..0, 0..0];
+        let [logits, dy, ..] = apart(parts.values, ranges).ok_or(OVERLAP)?;
         let loss = cross_entropy(classes, logits, labels, dy).map_err(SessionError::Label)?;
         if !loss.mean.is_finite() {
             return Err(SessionError::Loss { value: loss.mean });

@@ -47,6 +47,9 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// One pixel each.
+    pub(super) const ONE: Self = Self { kernel: [1, 1], stride: [1, 1], padding: [0, 0] };
+
     fn new(kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Self, SessionError> {
         let small = |[h, w]: [usize; 2]| match (u8::try_from(h), u8::try_from(w)) {
             (Ok(h), Ok(w)) => Ok([h, w]),
@@ -286,7 +289,7 @@ impl<'m> Stage<'m> {
             head_shape: shape,
             shape,
             pool: None,
-            relu: layer.layer == Layer::Relu,
+            relu: matches!(layer.layer, Layer::Relu),
             live: false,
             input_gradient: false,
             first_of_input: false,
@@ -398,8 +401,10 @@ impl<'m> Stage<'m> {
         [forward.max(LEAST), backward]
     }
 
-    pub(super) fn feeds(&self) -> [Feed; 2] {
-        [self.input, self.addend]
+    /// How often it is fed with this.
+    #[inline(never)] // Loops over it are not worth unrolling.
+    pub(super) fn reads(&self, feed: Feed) -> usize {
+        usize::from(self.input == feed) + usize::from(self.addend == feed)
     }
 
     /// Makes a ReLU or pooling part of this stage, when it gives its output channel by channel.
@@ -419,12 +424,7 @@ impl<'m> Stage<'m> {
     }
 }
 
-/// The place of a maximum is kept in a byte.
 fn max_window(pool: &MaxPool2d) -> Result<Window, SessionError> {
-    match pool.kernel[0].checked_mul(pool.kernel[1]) {
-        Some(area) if area < usize::from(super::pool::CLIPPED) => {
-            Window::new(pool.kernel, pool.stride, pool.padding)
-        }
-        _ => Err(SessionError::Unsupported { what: "max pooling over more than 254 pixels" }),
-    }
+    built::check_pool(pool)?;
+    Window::new(pool.kernel, pool.stride, pool.padding)
 }

@@ -1,12 +1,12 @@
 //! A step, whole or in pieces.
 
 use super::loss::cross_entropy;
-use super::pass::Parts;
+use super::pass::{Parts, apart};
 use super::session::{OVERLAP, copy};
 use super::stage::{Head, PART, Stage};
 use super::update::{Receive, Rule};
 use super::work::Phase;
-use super::{Outcome, Session, SessionError};
+use super::{Outcome, Session, SessionError, built};
 use crate::ghost::GhostBatches;
 use crate::noise::norm;
 use crate::optimizer::clip_factor;
@@ -124,7 +124,8 @@ impl<const N: usize> Session<'_, '_, N> {
             Phase::Idle => Err(SessionError::Order { first: "a step has to begin" }),
             Phase::Forward | Phase::Backward => self.rows(images, most).ok_or(OVERLAP),
             Phase::Loss => self.loss(labels),
-            Phase::Update => self.update_part(most),
+            Phase::Update if built::GRADIENT => self.update_part(most),
+            Phase::Update => Err(OVERLAP),
         };
         if let Err(error) = result {
             self.abort();
@@ -179,10 +180,8 @@ impl<const N: usize> Session<'_, '_, N> {
         let last = self.stages.last().ok_or(OVERLAP)?;
         let len = labels.len() * classes;
         let gradient = if last.live { last.gradient..last.gradient + len } else { 0..0 };
-        let [logits, gradient] = parts
-            .values
-            .get_disjoint_mut([last.output..last.output + len, gradient])
-            .map_err(|_| OVERLAP)?;
+        let [logits, gradient, ..] =
+            apart(parts.values, [last.output..last.output + len, gradient, 0..0, 0..0, 0..0]).ok_or(OVERLAP)?;
         let loss =
             cross_entropy(classes, logits, labels, gradient).map_err(SessionError::Label)?;
         if !loss.mean.is_finite() {
@@ -207,7 +206,7 @@ impl<const N: usize> Session<'_, '_, N> {
     #[inline(never)]
     fn end_pass(&mut self) {
         self.work.number += 1;
-        if self.work.number < self.work.passes {
+        if built::GRADIENT && self.work.number < self.work.passes {
             // The noise was valid for the first pass.
             let _ = self.work.start_pass(&self.settings, self.counters.batches);
             return;

@@ -55,7 +55,7 @@ impl Rule {
                     *w -= rate * (g * gradient_scale + weight_decay * *w);
                 }
             }
-            Optimizer::Sgd { momentum, nesterov: false } if plain => {
+            Optimizer::Sgd { momentum, nesterov: false } if plain && built::WIDE => {
                 for ((w, g), v) in weights.iter_mut().zip(gradient).zip(first) {
                     *v = momentum * *v + g;
                     *w -= rate * *v;
@@ -93,7 +93,7 @@ impl Rule {
         values: &[f32],
     ) -> Option<()> {
         let first = if state.first.is_empty() { &mut [] } else { state.first.get_mut(range.clone())? };
-        let second = if state.second.is_empty() { &mut [] } else { state.second.get_mut(range.clone())? };
+        let second = if !built::ANY_OPTIMIZER || state.second.is_empty() { &mut [] } else { state.second.get_mut(range.clone())? };
         self.apply(state.terms, state.weights.get_mut(range)?, factor, values, first, second);
         Some(())
     }
@@ -132,6 +132,7 @@ impl Receive {
     ) -> Option<()> {
         match self {
             Receive::Update(rule) => rule.update(state, range, factor, values),
+            Receive::Add(_) if !built::GRADIENT => None,
             Receive::Add(share) => {
                 let stored = state.gradient.get_mut(range)?;
                 stored.iter_mut().zip(values).for_each(|(to, value)| *to += share * (factor * value));

@@ -1,5 +1,6 @@
 //! Where parameters are read from: memory or flash, f32 or int8.
 
+use super::session::copy;
 use crate::plan::Tensor;
 
 /// The values of one parameter tensor, or of all running statistics, wherever they lie. Nothing is copied.
@@ -39,8 +40,7 @@ impl Weights<'_> {
         to.fill(0.0);
         match *self {
             Weights::F32(values) => {
-                let values = values.get(start..).unwrap_or_default();
-                to.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
+                copy(values.get(start..).unwrap_or_default(), to);
             }
             Weights::Bytes(bytes) => {
                 let words = bytes.as_chunks().0.get(start..).unwrap_or_default();

@@ -3,7 +3,7 @@
 use super::config::Settings;
 use super::pass::Pass;
 use super::update::Receive;
-use super::{Outcome, SessionError};
+use super::{Outcome, SessionError, built};
 use crate::dropout_mask::Masks;
 use crate::ghost::GhostBatches;
 use crate::layers::Loss;
@@ -73,6 +73,9 @@ impl Work {
     /// Ghost batch and draw of the present pass: draws of each ghost batch in turn, or all ghost batches under each draw
     /// in turn.
     fn position(&self, draws: Draws) -> (u32, u32) {
+        if !built::GRADIENT {
+            return (0, 0);
+        }
         let (count, ghosts) = (draws.count.max(1), (self.ghosts.count() as u32).max(1));
         if draws.renewal == Renewal::GhostBatch {
             (self.number / count, self.number % count)

@@ -1,7 +1,7 @@
 //! Noise of one filter after the other, from a [`Sequence`]; the same bits as everywhere.
 
 use super::norm::RunningNorm;
-use super::sequence::{Sequence, negative_odd};
+use super::sequence::{Sequence, WIDE, negative_odd};
 use super::{Distribution, NORM_EPS, Noise, Scaling, UNIT, norm};
 
 /// The root of a square is the magnitude itself where the square neither overflows nor loses bits.
@@ -38,8 +38,17 @@ impl Noise {
     /// Scale of the next filter; nothing is passed over. `scratch` holds at least one value.
     pub(crate) fn next_scale(&self, at: &Sequence, clean: &[f32], scratch: &mut [f32]) -> f32 {
         let scale = match self.kind() {
-            (Scaling::PerFilter, Distribution::Uniform) => {
+            (Scaling::PerFilter, Distribution::Uniform) if WIDE => {
                 return self.uniform_scale(clean, at.clone().squares(clean.len()));
+            }
+            (Scaling::PerFilter, Distribution::Uniform) => {
+                let (mut at, mut squares, mut left) = (at.clone(), 0, clean.len());
+                while left > 0 && !scratch.is_empty() {
+                    let most = left.min(scratch.len());
+                    squares += at.odds_and_squares(scratch.get_mut(..most).unwrap_or_default());
+                    left -= most;
+                }
+                return self.uniform_scale(clean, squares);
             }
             (Scaling::PerFilter, _) => {
                 let mut of_noise = RunningNorm::default();
@@ -129,10 +138,12 @@ fn magnitude(value: f32) -> f32 {
 }
 
 /// Makes of the odd integers in `to` the values `clean` plus their noise.
+#[inline(never)]
 fn add_uniform(scale: f32, clean: &[f32], to: &mut [f32]) {
     let scale = -scale;
-    let (fours, rest) = clean.as_chunks::<4>();
-    let (fours_to, rest_to) = to.as_chunks_mut::<4>();
+    let (fours, rest) = if WIDE { clean.as_chunks::<4>() } else { (&[][..], clean) };
+    let (fours_to, rest_to) = to.split_at_mut_checked(clean.len() - rest.len()).unwrap_or_default();
+    let (fours_to, _) = fours_to.as_chunks_mut::<4>();
     for (&[a, b, c, d], to) in fours.iter().zip(fours_to) {
         let [e, f, g, h] = to.map(|odd| negative_odd(odd) as f32);
         *to = [a + e * scale, b + f * scale, c + g * scale, d + h * scale];

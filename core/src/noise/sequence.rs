@@ -6,6 +6,9 @@ use super::{BLOCK, Key, gaussian};
 use rand_core::Rng;
 use rand_xoshiro::Xoshiro128PlusPlus;
 
+/// Whether the same bits may take more flash to take fewer instructions.
+pub(crate) const WIDE: bool = cfg!(feature = "micro-wide");
+
 /// Where a tensor's stream stands. A copy of it makes the same noise again.
 #[derive(Clone, Debug)]
 pub(crate) struct Sequence {
@@ -90,7 +93,11 @@ impl Sequence {
 
     /// Writes the next elements' odd integers, as [`negative_odd`] reads them.
     pub(crate) fn odds(&mut self, to: &mut [f32]) {
-        self.draw::<false>(to);
+        if WIDE {
+            self.draw::<false>(to);
+        } else {
+            self.draw::<true>(to);
+        }
     }
 
     /// The same, and the sum of their squares.

@@ -25,6 +25,7 @@ impl Buffer {
     }
 
     /// Whether the two would share memory while both are alive.
+    #[inline(never)] // Loops over it are not worth unrolling.
     pub(crate) const fn collides(&self, other: &Self) -> bool {
         self.alive_with(other)
             && self.len > 0

@@ -27,7 +27,7 @@ pub(super) fn assign<const N: usize>(
             last_read = backward(i); // the output's sign is the mask
         }
         for (j, reader) in layers.iter().enumerate().skip(i + 1) {
-            if reader.input != mine && reader.addend() != Some(mine) {
+            if reader.reads(mine) == 0 {
                 continue;
             }
             let read = if training && reads_input_backward(&reader.layer) { backward(j) } else { j };

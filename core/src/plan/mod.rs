@@ -63,6 +63,12 @@ impl PlannedLayer {
         self.layer.macs(self.input_shape, self.output_shape)
     }
 
+    /// How often this layer is fed with the output of `source`: twice by a sum of a value with itself.
+    #[inline(never)] // Loops over it are not worth unrolling.
+    pub fn reads(&self, source: Source) -> usize {
+        usize::from(self.input == source) + usize::from(self.addend() == Some(source))
+    }
+
     /// Second input of a sum.
     pub const fn addend(&self) -> Option<Source> {
         match self.layer {
@@ -223,7 +229,7 @@ impl<const N: usize> Plan<N> {
         let last = self.layers.len().checked_sub(1).ok_or(PlanError::Empty)?;
         for (index, layer) in self.layers.iter().enumerate() {
             let mine = Source::Layer(index);
-            let used = self.layers.iter().any(|l| l.input == mine || l.addend() == Some(mine));
+            let used = self.layers.iter().any(|layer| layer.reads(mine) > 0);
             let problem = if index < last && !used {
                 Problem::Unused
             } else if index == last && !layer.output_shape.is_flat() {

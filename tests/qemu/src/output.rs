@@ -61,9 +61,9 @@ impl Show for &str {
     }
 }
 
-impl Show for u64 {
+impl Show for u32 {
     fn show(&self, line: &mut Line) {
-        let (mut rest, mut digits) = (*self, [0u8; 20]);
+        let (mut rest, mut digits) = (*self, [0u8; 10]);
         let mut used = 0;
         for digit in digits.iter_mut().rev() {
             *digit = b'0' + (rest % 10) as u8;
@@ -73,19 +73,13 @@ impl Show for u64 {
                 break;
             }
         }
-        digits.iter().skip(20 - used).for_each(|digit| line.push(*digit));
-    }
-}
-
-impl Show for u32 {
-    fn show(&self, line: &mut Line) {
-        u64::from(*self).show(line);
+        digits.iter().skip(10 - used).for_each(|digit| line.push(*digit));
     }
 }
 
 impl Show for usize {
     fn show(&self, line: &mut Line) {
-        (*self as u64).show(line);
+        (*self as u32).show(line);
     }
 }
 

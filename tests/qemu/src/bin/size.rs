@@ -1,7 +1,7 @@
 //! How large training is in flash: a firmware that trains W3 by AdaSmoothOut with momentum, and does nothing else. Its
-//! code and constants are counted, with the start-up code and without weights and images.
+//! code and constants are counted, with start-up and output, which are those of `nothing`, and without weights and images.
 //!
-//! Not on host boards: a firmware alone. Not on small boards: too little memory.
+//! Not on host boards: a firmware alone. Not on small boards: too little memory. Also on lean boards.
 #![no_std]
 #![no_main]
 
