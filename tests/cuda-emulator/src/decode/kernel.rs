@@ -69,6 +69,7 @@ pub fn decode(
         local_bytes: 0,
         max_threads: function.max_threads,
         exact_threads: function.exact_threads,
+        patterns: 0,
         tracked_registers: 0,
         tracked: Vec::new(),
         tracked_at: Vec::new(),
@@ -184,6 +185,7 @@ impl Decoder<'_> {
             target: 0,
             join: 0,
             line,
+            pattern: NONE,
             guard: NONE,
             guard_not: instruction.guard.is_some_and(|g| g.1),
             guard_tracked: false,
@@ -259,6 +261,16 @@ impl Decoder<'_> {
         }
         for table in &self.tables {
             program.tables.push(table.iter().map(|label| place(label, 1)).collect::<Result<_, _>>()?);
+        }
+        for code in self.drafts.iter_mut().map(|d| &mut d.code) {
+            let count = match code.class {
+                Class::Global | Class::Shared | Class::Local | Class::Constant | Class::Atomic => 1,
+                Class::Copy => 2,
+                _ => continue,
+            };
+            code.pattern = u16::try_from(program.patterns)
+                .map_err(|_| PtxError::new(code.line, "too many accesses to memory"))?;
+            program.patterns += count;
         }
         let graph = flow::Graph::new(&self.drafts, &program.tables);
         graph.set_joins(&mut self.drafts);

@@ -56,6 +56,19 @@ unsafe fn load(name: &'static str, module: *mut usize, image: *const c_void) -> 
 
 impl Driver {
     fn load_module(&mut self, device: usize, text: &str) -> Result<usize, u32> {
+        let loaded = match self.decoded.get(text) {
+            Some((version, programs)) => {
+                let (version, programs) = (*version, programs.clone());
+                LoadedModule { device, programs, variables: HashMap::new(), version }
+            }
+            None => self.decode_module(device, text)?,
+        };
+        let handle = self.handle();
+        self.modules.insert(handle, loaded);
+        Ok(handle)
+    }
+
+    fn decode_module(&mut self, device: usize, text: &str) -> Result<LoadedModule, u32> {
         let bad = |error: crate::ptx::PtxError| {
             let source = text.lines().nth(error.line.saturating_sub(1) as usize).unwrap_or_default();
             say(Kind::Unknown, &format!("{error}: {}", source.trim()));
@@ -77,10 +90,11 @@ impl Driver {
             self.check_program(&program)?;
             programs.insert(name.clone(), Arc::new(program));
         }
-        let handle = self.handle();
         let version = (module.version, module.target);
-        self.modules.insert(handle, LoadedModule { device, programs, variables, version });
-        Ok(handle)
+        if variables.is_empty() {
+            self.decoded.insert(shared, (version, programs.clone()));
+        }
+        Ok(LoadedModule { device, programs, variables, version })
     }
 
     fn check_program(&self, program: &Program) -> Status {

@@ -64,6 +64,9 @@ pub struct Event {
     pub recorded: Option<Instant>,
 }
 
+/// `.version` and `.target` of a text, and its kernels.
+pub type Decoded = ((u32, u32), HashMap<String, Arc<Program>>);
+
 /// What lies behind the handles.
 pub struct Driver {
     /// Settings.
@@ -80,6 +83,8 @@ pub struct Driver {
     pub events: HashMap<usize, Event>,
     /// Page-locked host memory: address to size and device.
     pub pinned: HashMap<usize, (usize, usize)>,
+    /// Kernels of texts that were loaded before, if they have no variables whose addresses could differ.
+    pub decoded: HashMap<Arc<str>, Decoded>,
     /// Driver calls so far.
     pub calls: u64,
     calls_by_name: HashMap<&'static str, u64>,
@@ -113,6 +118,7 @@ impl Driver {
             streams: HashMap::new(),
             events: HashMap::new(),
             pinned: HashMap::new(),
+            decoded: HashMap::new(),
             calls: 0,
             calls_by_name: HashMap::new(),
             next_handle: 0x1000,

@@ -61,10 +61,8 @@ pub struct Machine<'a> {
     pub written: Vec<u32>,
     /// Whether races in this block's shared memory are looked for.
     pub watch_shared: bool,
-    /// The last shape of each instruction's addresses.
+    /// The last shapes of addresses, by `Code::pattern`.
     pub patterns: Vec<Pattern>,
-    /// The last shape of each asynchronous copy's destinations.
-    pub copy_patterns: Vec<Pattern>,
     /// Race records of the block's shared memory.
     pub shared_races: SharedRaces,
     /// Counts barriers of all blocks of this host thread, and so tells apart what lies between them.

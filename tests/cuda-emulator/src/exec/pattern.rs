@@ -34,7 +34,8 @@ impl Machine<'_> {
     /// The shape of an access of `bytes` bytes a lane, in shared memory or outside.
     #[inline(always)]
     pub fn shape<const SHARED: bool>(&mut self, a: &[u64; 32], mask: u32, bytes: u64) -> Shape {
-        self.patterns[self.pc].shape::<SHARED>(a, mask, bytes)
+        let pattern = usize::from(self.program.code[self.pc].pattern);
+        self.patterns[pattern].shape::<SHARED>(a, mask, bytes)
     }
 }
 

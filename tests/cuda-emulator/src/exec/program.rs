@@ -49,6 +49,8 @@ pub struct Code {
     pub join: u32,
     /// Line of the PTX text.
     pub line: u32,
+    /// Its place among the shapes of addresses that are kept; copies have two.
+    pub pattern: u16,
     /// Predicate register under which it is done, or `NONE`.
     pub guard: u16,
     /// Whether the guard is negated.
@@ -182,6 +184,8 @@ pub struct Program {
     pub max_threads: Option<[u32; 3]>,
     /// Whether it was `.reqntid`.
     pub exact_threads: bool,
+    /// How many shapes of addresses are kept.
+    pub patterns: usize,
     /// Registers whose writing is followed while the kernel runs.
     pub tracked_registers: usize,
     /// The instructions that touch them.

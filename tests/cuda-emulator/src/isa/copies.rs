@@ -76,7 +76,7 @@ fn copy(m: &mut Machine<'_>, c: &Code, mask: u32) -> Step {
     }
     m.counts.shared_requests += 1;
     m.counts.shared_bytes += bytes * u64::from(mask.count_ones());
-    let shape = m.copy_patterns[m.pc].shape::<true>(&to, mask, bytes);
+    let shape = m.patterns[usize::from(c.pattern) + 1].shape::<true>(&to, mask, bytes);
     m.counts.bank_conflicts += u64::from(shape.conflicts);
     for lane in lanes_of(mask) {
         m.issue(PendingCopy { to: to[lane], bytes: bytes as u8, thread: m.thread(lane as u32) as u16, data: data[lane] }, lane as u32)?;
