@@ -10,6 +10,7 @@ pub mod backend;
 #[cfg(any(feature = "conformance", test))]
 pub mod conformance;
 pub mod dropout_mask;
+pub mod dual;
 pub mod ghost;
 pub mod layers;
 pub mod learning_rate;

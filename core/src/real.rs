@@ -1,4 +1,5 @@
-//! The numbers that portable kernels work on: f32, which is the product, and f64, which is its reference.
+//! The numbers that portable kernels work on: f32, which is the product, f64, which is its reference, and numbers with a
+//! derivative, which give products with the Hessian.
 
 use core::ops::{Add, Div, Mul, Neg, Range, Sub};
 
@@ -6,9 +7,10 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
+    impl Sealed for crate::dual::Dual {}
 }
 
-/// f32 or f64.
+/// f32, f64 or [`Dual`](crate::dual::Dual).
 pub trait Real:
     Copy
     + Default

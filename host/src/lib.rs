@@ -11,5 +11,7 @@ pub mod net;
 pub mod options;
 pub mod plot;
 pub mod progress;
+pub mod report;
+pub mod reproduce;
 pub mod run;
 pub mod train;

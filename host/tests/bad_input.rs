@@ -81,7 +81,7 @@ fn names() {
     for (text, expected) in [
         ("net = \"digits\"\nmetod = \"ada\"", "line 2: unknown field `metod`; did you mean `method`?"),
         ("method = \"adda\"", "line 1: unknown variant `adda`; did you mean `ada`?"),
-        ("strength = \"x\"", "line 1: invalid type"),
+        ("strength = \"x\"", "line 1: \"x\" is neither a number nor auto"),
         ("epochs = -3", "line 1: invalid value"),
         ("net = digits", "line 1: "),
         ("rate-shape = \"cosin\"", "did you mean cosine?"),

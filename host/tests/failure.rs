@@ -3,7 +3,7 @@
 
 use smoothout::optimizer::Update;
 use smoothout_host::device::{Batch, Device, DeviceError, Outcome, Part, Step};
-use smoothout_host::options::{DeviceName, MethodName, Options, RenewalName};
+use smoothout_host::options::{DeviceName, MethodName, Options, RenewalName, Strength};
 use smoothout_host::train::{Setup, device};
 
 const PARTS: [Part; 5] = [Part::Weights, Part::Statistics, Part::First, Part::Second, Part::Average];
@@ -39,7 +39,7 @@ impl Case {
             time: time + 1,
         };
         let clip = setup.clip;
-        let step = Step { batches: &[batch], ghosts: 4, first: time, strength: config.strength, update, clip };
+        let step = Step { batches: &[batch], ghosts: 4, first: time, strength: config.strength.value().unwrap(), update, clip };
         device.step(&mut setup.stepper, &step)
     }
 
@@ -64,7 +64,7 @@ impl Case {
 
 #[test]
 fn nothing_is_left_of_a_step_that_failed() {
-    let method = |method, strength| Options { method: Some(method), strength: Some(strength), ..Options::default() };
+    let method = |method, strength| Options { method: Some(method), strength: Some(Strength::Value(strength)), ..Options::default() };
     let methods = [
         Options::default(),
         method(MethodName::Smoothout, 0.05),
@@ -96,7 +96,7 @@ fn nothing_is_left_of_a_step_that_failed() {
 fn failures_at_the_perturbed_point() {
     for name in [DeviceName::Cpu, DeviceName::Portable] {
         for method in [MethodName::Smoothout, MethodName::Ada, MethodName::Sam] {
-            let given = Options { method: Some(method), strength: Some(3e38), device: Some(name), ..Options::default() };
+            let given = Options { method: Some(method), strength: Some(Strength::Value(3e38)), device: Some(name), ..Options::default() };
             let case = Case::new(given);
             let config = case.options.clone().resolve();
             let mut setup = Setup::new(&config).unwrap();

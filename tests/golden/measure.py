@@ -6,6 +6,8 @@
 - sharpness: SciPy's L-BFGS-B driven by PyTorch's gradients, 10 iterations from the same five starts, within 1 %;
   and the authors' wrong sign, from the weights, with SciPy's own tolerances.
 - interpolation, sensitivity and landscape: loss at ten points each, within 1e-4 relative, and accuracy, within one image.
+- hessian: the largest eigenvalues against those from PyTorch, which differentiates twice, within 1e-3; for information
+  also from central differences with several steps (--steps-too), which are right by luck alone.
 
 Prints what it compared and fails where a bound is broken. PyTorch works in float64; the program in float32.
 """
@@ -23,6 +25,7 @@ import numpy
 import torch
 from safetensors.torch import load_file
 from scipy.optimize import fmin_l_bfgs_b
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 import models
 
@@ -83,6 +86,15 @@ class Network:
             loss = torch.nn.functional.cross_entropy(logits, self.labels)
             return loss.item(), (logits.argmax(1) == self.labels).double().mean().item()
 
+    def hessian_times(self, direction):
+        """H v at the network's own weights, by differentiating twice."""
+        parameters = list(self.model.parameters())
+        loss = torch.nn.functional.cross_entropy(self.model(self.images), self.labels)
+        first = torch.autograd.grad(loss, parameters, create_graph=True)
+        flat = torch.cat([g.ravel() for g in first])
+        second = torch.autograd.grad(flat @ torch.from_numpy(direction.ravel()), parameters)
+        return torch.cat([g.ravel() for g in second]).numpy()
+
     def gradient(self, vector):
         self.set(vector)
         self.model.zero_grad()
@@ -142,6 +154,24 @@ def sharpness(binary, common, checkpoint, network, folder):
     print(f"the authors' sign: program {ours:.6f} after {found['runs'][0]['ending']}, SciPy {theirs:.6f} after {info['task']}")
 
 
+def hessian(binary, common, checkpoint, network, folder, steps, top=3):
+    network.load(load_file(checkpoint))
+    size = len(network.vector())
+    exact = LinearOperator((size, size), matvec=network.hessian_times, dtype=numpy.float64)
+    truth = sorted(eigsh(exact, k=top, which="LA", tol=1e-6, return_eigenvectors=False), reverse=True)
+    for step in [None, *steps]:
+        given = ["--products", "differences", "--step", step] if step else []
+        program(binary, "hessian", *common, "--checkpoint", checkpoint, "--split", "test", "--top", top, "--steps", 30,
+                "--samples", 0, "--out", folder, *given)
+        for rank, (value, known) in enumerate(zip(json.loads((folder / "hessian.json").read_text())["eigenvalues"], truth)):
+            what = f"eigenvalue {rank + 1}"
+            if step:
+                off, residual = value["value"] / known - 1, value["residual"] / known
+                print(f"{what}, differences with step {step}: off {off:+.1e}, its residual {residual:.1e} of it")
+            else:
+                compare(what, value["value"], known, 1e-3)
+
+
 def points(name, folder, network, place, bound=1e-4):
     """Compares ten rows of a command's table with the network as `place` puts it."""
     table = rows(folder, name)
@@ -157,6 +187,7 @@ def main():
     parser.add_argument("--checkpoint", required=True, type=pathlib.Path)
     parser.add_argument("--data", required=True, type=pathlib.Path, help="folder with MNIST's *-ubyte files")
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--steps-too", action="store_true", help="also differences with several steps")
     parser.add_argument("--smoothout", default="target/release/smoothout")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
@@ -169,6 +200,8 @@ def main():
         common = ["--net", "f1", "--data", data, "--validation", 0, "--batch", options.images, "--quiet"]
         clean = load_file(options.checkpoint)
         sharpness(options.smoothout, common, options.checkpoint, network, folder)
+        steps = ["1e-3", "1e-4", "1e-5", "1e-6", "3e-7", "1e-7", "3e-8", "1e-8"] if options.steps_too else []
+        hessian(options.smoothout, common, options.checkpoint, network, folder, steps)
 
         other = folder / "points" / "worst.safetensors"
         program(options.smoothout, "interpolate", *common, options.checkpoint, other, "--splits", "test",

@@ -50,7 +50,7 @@ struct Line<'a> {
 
 struct Case {
     name: &'static str,
-    config: Config,
+    strength: f32,
     stepper: Stepper,
     /// Of a step and of the noise in it, one value a round.
     seconds: Vec<f64>,
@@ -77,13 +77,13 @@ impl Bench {
         let batch = [Batch { images: &images, labels: &labels }];
         let mut cases = Vec::new();
         for (name, method, strength) in [
-            ("sgd", MethodName::Sgd, 0.0),
+            ("sgd", MethodName::Sgd, 0.0f32),
             ("smoothout", MethodName::Smoothout, 0.0375),
             ("adasmoothout", MethodName::Ada, 0.15),
         ] {
-            let config = Config { method, strength, ..config.clone() };
+            let config = Config { method, strength: strength.into(), ..config.clone() };
             let stepper = stepper(&config)?;
-            cases.push(Case { name, config, stepper, seconds: Vec::new(), noise: Vec::new() });
+            cases.push(Case { name, strength, stepper, seconds: Vec::new(), noise: Vec::new() });
         }
         let end = Instant::now() + Duration::from_secs_f64(self.seconds.max(0.0) * cases.len() as f64);
         let mut first = 0;
@@ -153,7 +153,7 @@ fn sample(
             gradient_scale: 1.0,
             time: *first + 1,
         };
-        let strength = case.config.strength;
+        let strength = case.strength;
         let step = Step { batches, ghosts, first: *first, strength, update, clip: Some(5.0) };
         device.step(&mut case.stepper, &step).map_err(TrainError::from)?;
         *first += 1;

@@ -32,11 +32,11 @@ pub(super) fn run(progress: &mut Progress, stop: &AtomicBool) -> Result<(), Comm
     let mut rows = Vec::new();
     let mut results = Vec::new();
     for (name, method, strength) in [
-        ("SGD", MethodName::Sgd, 0.0),
+        ("SGD", MethodName::Sgd, 0.0f32),
         ("SmoothOut", MethodName::Smoothout, 0.05),
         ("AdaSmoothOut", MethodName::Ada, 0.3),
     ] {
-        let options = Options { method: Some(method), strength: Some(strength), ..Options::default() };
+        let options = Options { method: Some(method), strength: Some(strength.into()), ..Options::default() };
         let config = options.resolve();
         progress.message(&format!("{name}, strength {strength}"));
         let folder = free_folder(&config)?;

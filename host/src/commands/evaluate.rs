@@ -1,10 +1,10 @@
+use super::given::Given;
 use super::{CommandError, config_beside, start_threads};
 use crate::checkpoint::Checkpoint;
 use crate::data::Data;
 use crate::device::{Device, Keeps, Part};
 use crate::export::Loaded;
-use crate::net::NetName;
-use crate::options::{Config, DeviceName, DistributionName, NormalizationName, Options, ScalingName};
+use crate::options::{Config, DistributionName, ScalingName};
 use crate::progress::Progress;
 use crate::train::{self, TrainError, distribution, scaling};
 use clap::Args;
@@ -28,21 +28,8 @@ pub struct Evaluate {
     /// Weights and running statistics under PyTorch's names, or a model of `smoothout export`, which brings its network
     #[arg(long)]
     checkpoint: PathBuf,
-    /// Network
-    #[arg(long, value_enum)]
-    net: Option<NetName>,
-    /// Depth of `resnet`: 6n+2
-    #[arg(long)]
-    depth: Option<usize>,
-    /// Data set, or a folder
-    #[arg(long)]
-    data: Option<String>,
-    /// Folder of the data sets
-    #[arg(long)]
-    data_root: Option<PathBuf>,
-    /// Normalisation of pixels
-    #[arg(long, value_enum)]
-    normalization: Option<NormalizationName>,
+    #[command(flatten)]
+    given: Given,
     /// Most images of a pass
     #[arg(long, default_value_t = 256)]
     batch: usize,
@@ -61,12 +48,6 @@ pub struct Evaluate {
     /// Seed of the noise
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where it runs: cpu, portable, micro, cuda, cuda:NUMBER or cuda:GPU-UUID; products of cuda,f32 cuda,tf32 or cuda,bf16
-    #[arg(long, default_value = "cpu")]
-    device: DeviceName,
-    /// Threads; 0 for one a core
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
 }
 
 /// Nothing is trained here.
@@ -86,8 +67,8 @@ impl Evaluate {
         if self.batch == 0 {
             return Err(CommandError::Request("--batch: 0, at least 1 is needed".into()));
         }
-        let config = self.config()?;
-        start_threads(self.threads)?;
+        let config = config_beside(&self.checkpoint, self.given.options())?;
+        start_threads(config.threads)?;
         let (data, mut device) = match read_model(&self.checkpoint)? {
             Some(model) => self.model(&config, model)?,
             None => self.network(&config)?,
@@ -117,7 +98,7 @@ impl Evaluate {
         let data = train::open_data(config, train::network(config, 1)?.input())?;
         let plan = train::plan(&train::network(config, data.classes)?, &data, self.images(&data))?;
         let weights = vec![0.0; plan.parameters()];
-        let mut device = train::device_of(self.device, plan, weights, KEEPS).map_err(TrainError::from)?;
+        let mut device = train::device_of(config.device, plan, weights, KEEPS).map_err(TrainError::from)?;
         train::load_average(&mut *device, &checkpoint)?;
         Ok((data, device))
     }
@@ -126,7 +107,7 @@ impl Evaluate {
     fn model(&self, config: &Config, model: Loaded) -> Result<(Data, Box<dyn Device>), CommandError> {
         let data = train::open_data(config, model.net.input())?;
         let plan = train::plan(&model.net, &data, self.images(&data))?;
-        let mut device = train::device_of(self.device, plan, model.parameters, KEEPS).map_err(TrainError::from)?;
+        let mut device = train::device_of(config.device, plan, model.parameters, KEEPS).map_err(TrainError::from)?;
         device.write(Part::Statistics, &model.statistics).map_err(TrainError::from)?;
         Ok((data, device))
     }
@@ -134,19 +115,6 @@ impl Evaluate {
     /// Images of a pass. Plans for training, which these are, want two where batch norm follows a linear layer.
     fn images(&self, data: &Data) -> usize {
         self.batch.min(data.test.len()).max(2)
-    }
-
-    /// What is given, and the run's own configuration where nothing is.
-    fn config(&self) -> Result<Config, CommandError> {
-        let given = Options {
-            net: self.net,
-            depth: self.depth,
-            data: self.data.clone(),
-            data_root: self.data_root.clone(),
-            normalization: self.normalization,
-            ..Options::default()
-        };
-        config_beside(&self.checkpoint, given)
     }
 }
 

@@ -2,7 +2,7 @@ use super::CommandError;
 use super::measuring::{Measuring, SplitName, complete, load};
 use crate::measure::interpolation::{Network, place, reestimate_statistics};
 use crate::measure::Range;
-use crate::plot::{Panel, Picture, Point, Series, lines};
+use crate::plot::{Curve, Picture, Point, loss_and_accuracy};
 use crate::progress::Progress;
 use crate::train::TrainError;
 use clap::{Args, ValueEnum};
@@ -41,7 +41,7 @@ pub struct InterpolateCommand {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "train,test")]
     splits: Vec<SplitName>,
     #[command(flatten)]
-    measuring: Measuring,
+    pub(super) measuring: Measuring,
 }
 
 #[derive(Clone, Serialize)]
@@ -102,30 +102,15 @@ impl InterpolateCommand {
 }
 
 fn picture(splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> {
-    let series = |value: fn(&Row) -> f64| -> Vec<Series> {
-        let of_split = |split: &SplitName| {
-            let rows = rows.iter().filter(|r| r.split == *split);
-            rows.map(|r| Point::new(r.alpha, value(r))).collect()
-        };
-        splits.iter().map(|s| Series { label: s.name().into(), points: of_split(s) }).collect()
+    let curve = |split: &SplitName| {
+        let of_split = || rows.iter().filter(|r| r.split == *split);
+        Curve {
+            label: split.name().into(),
+            loss: of_split().map(|r| Point::new(r.alpha, r.loss)).collect(),
+            accuracy: of_split().map(|r| Point::new(r.alpha, r.accuracy)).collect(),
+        }
     };
-    let x_title = "alpha (0: first network, 1: second)".to_owned();
-    let panels = [
-        Panel {
-            title: "Loss between two networks".into(),
-            x_title: x_title.clone(),
-            y_title: "mean loss (nats)".into(),
-            y_log: true,
-            series: series(|r| r.loss),
-            ..Panel::default()
-        },
-        Panel {
-            title: "Accuracy between two networks".into(),
-            x_title,
-            y_title: "accuracy (%)".into(),
-            series: series(|r| 100.0 * r.accuracy),
-            ..Panel::default()
-        },
-    ];
-    Ok(lines(&panels).map_err(TrainError::from)?)
+    let curves: Vec<Curve> = splits.iter().map(curve).collect();
+    let x_title = "alpha (0: first network, 1: second)";
+    Ok(loss_and_accuracy("between two networks", x_title, &curves).map_err(TrainError::from)?)
 }

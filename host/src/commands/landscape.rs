@@ -5,8 +5,9 @@ use crate::measure::landscape::{at, direction};
 use crate::measure::trajectory::{Trajectory, trajectory};
 use crate::measure::{Range, parse_selection};
 use crate::options::DistributionName;
-use crate::plot::{Panel, Picture, Point, Series, Surface, contours, lines};
+use crate::plot::{Curve, Picture, Point, Surface, contours, loss_and_accuracy};
 use crate::progress::Progress;
+use crate::run::epoch_checkpoints;
 use crate::train::{self, TrainError};
 use clap::Args;
 use serde::Serialize;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
   smoothout landscape --checkpoint runs/f1
   smoothout landscape --checkpoint runs/f1 --dimensions 2 --distances -1:1:0.2 --images 2000
   smoothout landscape --checkpoint runs/c1 --distribution uniform --include all     the authors' curves
+  smoothout landscape --checkpoint runs/f1 --trajectory runs/f1 --distances -1.2:1.2:0.2
   smoothout landscape --checkpoint c3.safetensors --net c3 --data cifar100 --trajectory c1.safetensors,c2.safetensors
 
 With --trajectory the surface lies over the plane in which those checkpoints lie best (principal components) about the
@@ -43,14 +45,15 @@ pub struct LandscapeCommand {
     /// What moves: weights, biases, norms (with commas), or all
     #[arg(long, default_value = "weights", value_parser = parse_selection)]
     include: Selection,
-    /// Checkpoints of the training on the way to the network, with commas, for a surface over their plane
+    /// Checkpoints of the training on the way to the network, with commas, or the folder of a run with --keep-every,
+    /// for a surface over their plane
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["include", "distribution"])]
     trajectory: Vec<PathBuf>,
     /// Images [default: train,test for a curve, train for a surface]
     #[arg(long, value_enum, value_delimiter = ',')]
     splits: Vec<SplitName>,
     #[command(flatten)]
-    measuring: Measuring,
+    pub(super) measuring: Measuring,
 }
 
 #[derive(Clone, Serialize)]
@@ -134,13 +137,33 @@ impl LandscapeCommand {
         let read = |device: &dyn crate::device::Device, part| device.read(part).map_err(TrainError::from);
         let (network, statistics) = (read(device, Part::Weights)?, read(device, Part::Statistics)?);
         let mut checkpoints = Vec::new();
-        for path in &self.trajectory {
+        for path in &self.checkpoints()? {
             load(device, path)?;
             checkpoints.push(read(device, Part::Weights)?);
         }
         device.write(Part::Weights, &network).map_err(TrainError::from)?;
         device.write(Part::Statistics, &statistics).map_err(TrainError::from)?;
         Ok(Some(trajectory(&checkpoints, &network)?))
+    }
+}
+
+impl LandscapeCommand {
+    /// The files of --trajectory: a run's folder stands for those that --keep-every kept.
+    fn checkpoints(&self) -> Result<Vec<PathBuf>, CommandError> {
+        let mut files = Vec::new();
+        for path in &self.trajectory {
+            if !path.is_dir() {
+                files.push(path.clone());
+                continue;
+            }
+            let kept = epoch_checkpoints(path).map_err(TrainError::from)?;
+            if kept.is_empty() {
+                let message = format!("--trajectory: {} has no checkpoints of epochs; train with --keep-every 1", path.display());
+                return Err(CommandError::Request(message));
+            }
+            files.extend(kept);
+        }
+        Ok(files)
     }
 }
 
@@ -158,32 +181,17 @@ fn table(rows: &[Row], plane: bool) -> String {
 }
 
 fn curves(splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> {
-    let series = |value: fn(&Row) -> f64| -> Vec<Series> {
-        let of_split = |split: &SplitName| {
-            let rows = rows.iter().filter(|r| r.split == *split);
-            rows.map(|r| Point::new(r.x, value(r))).collect()
-        };
-        splits.iter().map(|s| Series { label: s.name().into(), points: of_split(s) }).collect()
+    let curve = |split: &SplitName| {
+        let of_split = || rows.iter().filter(|r| r.split == *split);
+        Curve {
+            label: split.name().into(),
+            loss: of_split().map(|r| Point::new(r.x, r.loss)).collect(),
+            accuracy: of_split().map(|r| Point::new(r.x, r.accuracy)).collect(),
+        }
     };
-    let x_title = "distance along the direction (share of each filter's norm)".to_owned();
-    let panels = [
-        Panel {
-            title: "Loss along a random direction".into(),
-            x_title: x_title.clone(),
-            y_title: "mean loss (nats)".into(),
-            y_log: true,
-            series: series(|r| r.loss),
-            ..Panel::default()
-        },
-        Panel {
-            title: "Accuracy along a random direction".into(),
-            x_title,
-            y_title: "accuracy (%)".into(),
-            series: series(|r| 100.0 * r.accuracy),
-            ..Panel::default()
-        },
-    ];
-    Ok(lines(&panels).map_err(TrainError::from)?)
+    let curves: Vec<Curve> = splits.iter().map(curve).collect();
+    let x_title = "distance along the direction (share of each filter's norm)";
+    Ok(loss_and_accuracy("along a random direction", x_title, &curves).map_err(TrainError::from)?)
 }
 
 fn surface(

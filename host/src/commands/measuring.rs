@@ -1,16 +1,14 @@
 //! What the measuring commands have in common: which network and images, Ctrl-C, and the files they write.
 
-use super::train::{STOP, interrupt};
-use super::{CommandError, start_threads};
+use super::given::Given;
+use super::{CommandError, STOP, catch_interrupts, config_beside, start_threads};
 use crate::checkpoint::{Checkpoint, atomic::write_atomically};
 use crate::data::{Data, Split};
 use crate::device::{Device, Keeps};
 use crate::measure::{MeasureError, Subject};
-use crate::net::NetName;
-use crate::options::{Config, DeviceName, NormalizationName, Options};
+use crate::options::{Config, Options};
 use crate::plot::Picture;
 use crate::progress::Progress;
-use crate::run::read_config;
 use crate::train::{self, TrainError};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -45,21 +43,8 @@ impl SplitName {
 /// A checkpoint in a run's folder brings its network and data along; what is given here wins.
 #[derive(Clone, Debug, Args)]
 pub struct Measuring {
-    /// Network; that of the run unless given
-    #[arg(long, value_enum)]
-    net: Option<NetName>,
-    /// Depth of `resnet`
-    #[arg(long)]
-    depth: Option<usize>,
-    /// Data set, or a folder; that of the run unless given
-    #[arg(long)]
-    data: Option<String>,
-    /// Folder of the data sets
-    #[arg(long)]
-    data_root: Option<PathBuf>,
-    /// Normalisation of pixels
-    #[arg(long, value_enum)]
-    normalization: Option<NormalizationName>,
+    #[command(flatten)]
+    given: Given,
     /// Share of the training set that was held out for validation
     #[arg(long)]
     validation: Option<f64>,
@@ -75,12 +60,9 @@ pub struct Measuring {
     /// Seed of everything random in the measurement
     #[arg(long, default_value = "1")]
     pub(super) seed: u64,
-    /// Where it runs: cpu, portable, micro, cuda, cuda:NUMBER or cuda:GPU-UUID; products of cuda,f32 cuda,tf32 or cuda,bf16
-    #[arg(long)]
-    device: Option<DeviceName>,
-    /// Threads; 0 for one a core
-    #[arg(long)]
-    threads: Option<usize>,
+    /// The command line, for the result.
+    #[arg(skip)]
+    pub(super) line: Vec<String>,
     /// Folder for the numbers (CSV, JSON) and pictures (SVG, PNG); measurements/COMMAND-N unless given
     #[arg(long)]
     out: Option<PathBuf>,
@@ -93,6 +75,7 @@ pub(super) struct Bench {
     images: usize,
     seed: u64,
     command: &'static str,
+    line: Vec<String>,
     folder: PathBuf,
 }
 
@@ -114,8 +97,7 @@ pub(super) fn load(device: &mut dyn Device, path: &Path) -> Result<(), CommandEr
 impl Measuring {
     /// Opens the data and the network of `checkpoint`.
     pub(super) fn open(&self, command: &'static str, checkpoint: &Path) -> Result<Bench, CommandError> {
-        ctrlc::set_handler(interrupt)
-            .map_err(|e| CommandError::Request(format!("Ctrl-C cannot be caught: {e}")))?;
+        catch_interrupts()?;
         if self.batch == 0 {
             return Err(CommandError::Request("--batch: 0, at least 1 is needed".into()));
         }
@@ -133,35 +115,26 @@ impl Measuring {
         let mut device = train::device_of(config.device, plan, weights, keeps).map_err(TrainError::from)?;
         train::load_average(&mut *device, &network)?;
         let folder = self.out.clone().unwrap_or_else(|| free_folder(command));
-        Ok(Bench { device, data, images: self.images, seed: self.seed, command, folder })
+        Ok(Bench { device, data, images: self.images, seed: self.seed, command, line: self.line.clone(), folder })
     }
 
     /// The run's own configuration, and what the command line says about network, data and machine.
     fn config(&self, file: &Path) -> Result<Config, CommandError> {
         let beside = file.with_file_name("config.toml");
-        let run: Option<Config> =
-            if beside.exists() { Some(read_config(&beside).map_err(TrainError::from)?) } else { None };
-        if run.is_none() && (self.net.is_none() || self.data.is_none()) {
+        if !beside.exists() && (self.given.net.is_none() || self.given.data.is_none()) {
             return Err(CommandError::Request(format!(
                 "--net and --data are needed: there is no config.toml beside {}",
                 file.display()
             )));
         }
         let given = Options {
-            net: self.net,
-            depth: self.depth,
-            data: self.data.clone(),
-            data_root: self.data_root.clone(),
             validation: self.validation,
             seed: self.split_seed,
-            normalization: self.normalization,
-            device: self.device,
-            threads: self.threads,
             // Nothing is dropped out, also where batch norms see batches to re-estimate their statistics.
             dropout: Some(0.0),
-            ..Options::default()
+            ..self.given.options()
         };
-        Ok(given.or(run.map(Options::from).unwrap_or_default()).resolve())
+        config_beside(file, given)
     }
 }
 
@@ -218,12 +191,12 @@ impl Bench {
     ) -> Result<(), CommandError> {
         #[derive(Serialize)]
         struct Document<'a, S> {
-            command: Vec<String>,
+            command: &'a [String],
             complete: bool,
             #[serde(flatten)]
             summary: &'a S,
         }
-        let result = Document { command: std::env::args().collect(), complete, summary };
+        let result = Document { command: &self.line, complete, summary };
         std::fs::create_dir_all(&self.folder).map_err(|e| named(&self.folder, e))?;
         self.write("json", &serde_json::to_vec_pretty(&result).map_err(std::io::Error::from)?)?;
         let mut table = csv::Writer::from_writer(Vec::new());

@@ -5,6 +5,7 @@ mod data;
 mod demo;
 mod evaluate;
 mod export;
+mod given;
 mod gradient;
 mod hessian;
 mod info;
@@ -13,6 +14,8 @@ mod landscape;
 mod measuring;
 mod network;
 mod noise;
+mod report;
+mod reproduce;
 mod robustness;
 mod sensitivity;
 mod sharpness;
@@ -30,6 +33,8 @@ use clap::{Parser, Subcommand};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Trains networks with SmoothOut and AdaSmoothOut, and measures them.
 #[derive(Debug, Parser)]
@@ -81,6 +86,10 @@ enum Command {
     Hessian(hessian::HessianCommand),
     /// Measure accuracy with quantised and with noisy weights
     Robustness(robustness::RobustnessCommand),
+    /// Gather runs into one HTML page
+    Report(report::ReportCommand),
+    /// Run an experiment of the paper
+    Reproduce(reproduce::ReproduceCommand),
     /// Write the noise of one draw for given weights
     Noise(noise::NoiseCommand),
     /// Write loss, logits and gradient of a batch, for comparison with other programs
@@ -125,23 +134,7 @@ impl Program {
     /// Runs the command; one line on standard error and a non-zero code say what went wrong.
     pub fn run(self) -> ExitCode {
         let mut progress = Progress::new(Mode::choose(self.quiet, self.json));
-        let result = match self.command {
-            Command::Train(command) => command.run(&mut progress),
-            Command::Evaluate(command) => command.run(&mut progress),
-            Command::Info(command) => command.run(&mut progress),
-            Command::Data(command) => command.run(&mut progress),
-            Command::Export(command) => command.run(&mut progress),
-            Command::Bench(command) => command.run(),
-            Command::Noise(command) => command.run(),
-            Command::Gradient(command) => command.run(),
-            Command::Sharpness(command) => command.run(&mut progress),
-            Command::Sensitivity(command) => command.run(&mut progress),
-            Command::Strength(command) => command.run(&mut progress),
-            Command::Interpolate(command) => command.run(&mut progress),
-            Command::Landscape(command) => command.run(&mut progress),
-            Command::Hessian(command) => command.run(&mut progress),
-            Command::Robustness(command) => command.run(&mut progress),
-        };
+        let result = self.command.run(std::env::args().collect(), &mut progress);
         progress.finish();
         let Err(error) = result else { return ExitCode::SUCCESS };
         // A reader that went away (`| head`) is no failure worth a message.
@@ -151,10 +144,78 @@ impl Program {
         match error {
             CommandError::Train(error) => ExitCode::from(error.exit_code()),
             CommandError::Request(_) => ExitCode::from(2),
-            CommandError::Interrupted => ExitCode::from(130),
+            CommandError::Interrupted => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,
         }
     }
+}
+
+impl Command {
+    /// Runs it; `line` is the command line that repeats it.
+    fn run(mut self, line: Vec<String>, progress: &mut Progress) -> Result<(), CommandError> {
+        if let Some(measuring) = self.measuring() {
+            measuring.line = line;
+        }
+        match self {
+            Command::Train(command) => command.run(progress),
+            Command::Evaluate(command) => command.run(progress),
+            Command::Info(command) => command.run(progress),
+            Command::Data(command) => command.run(progress),
+            Command::Export(command) => command.run(progress),
+            Command::Bench(command) => command.run(),
+            Command::Noise(command) => command.run(),
+            Command::Gradient(command) => command.run(),
+            Command::Report(command) => command.run(progress),
+            Command::Reproduce(command) => command.run(progress),
+            Command::Sharpness(command) => command.run(progress),
+            Command::Sensitivity(command) => command.run(progress),
+            Command::Strength(command) => command.run(progress),
+            Command::Interpolate(command) => command.run(progress),
+            Command::Landscape(command) => command.run(progress),
+            Command::Hessian(command) => command.run(progress),
+            Command::Robustness(command) => command.run(progress),
+        }
+    }
+
+    /// The options that all measurements share, of one of them.
+    fn measuring(&mut self) -> Option<&mut measuring::Measuring> {
+        Some(match self {
+            Command::Sharpness(command) => &mut command.measuring,
+            Command::Sensitivity(command) => &mut command.measuring,
+            Command::Strength(command) => &mut command.measuring,
+            Command::Interpolate(command) => &mut command.measuring,
+            Command::Landscape(command) => &mut command.measuring,
+            Command::Hessian(command) => &mut command.measuring,
+            Command::Robustness(command) => &mut command.measuring,
+            _ => return None,
+        })
+    }
+}
+
+/// Runs a command of the program, told by its command line, inside the program.
+pub(crate) fn execute(line: &[String], progress: &mut Progress) -> Result<(), CommandError> {
+    let program = Program::try_parse_from(line).map_err(|e| CommandError::Request(e.to_string()))?;
+    program.command.run(line.to_vec(), progress)
+}
+
+/// Whether Ctrl-C was pressed.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// What a shell expects of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Once asks for an end, twice makes one.
+fn interrupt() {
+    if STOP.swap(true, Ordering::Relaxed) {
+        std::process::exit(INTERRUPTED.into());
+    }
+}
+
+/// Has Ctrl-C set [`STOP`], from the first call on.
+fn catch_interrupts() -> Result<(), CommandError> {
+    static CAUGHT: OnceLock<Result<(), String>> = OnceLock::new();
+    let caught = CAUGHT.get_or_init(|| ctrlc::set_handler(interrupt).map_err(|e| e.to_string()));
+    caught.clone().map_err(|e| CommandError::Request(format!("Ctrl-C cannot be caught: {e}")))
 }
 
 /// More threads than any machine has cores; each takes memory before it does anything.
@@ -169,13 +230,12 @@ fn config_beside(checkpoint: &Path, given: Options) -> Result<Config, CommandErr
     Ok(given.or(read_config(&saved).map_err(TrainError::from)?).resolve())
 }
 
-/// Makes the threads that everything runs on; 0 for one a core.
+/// Makes the threads that everything runs on, with the first call of the process; 0 for one a core.
 fn start_threads(threads: usize) -> Result<(), CommandError> {
+    static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
     if threads > MOST_THREADS {
         return Err(CommandError::Request(format!("--threads: {threads} is more than {MOST_THREADS}")));
     }
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build_global()
-        .map_err(|e| CommandError::Request(format!("--threads {threads}: {e}")))
+    let build = || rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|e| e.to_string());
+    STARTED.get_or_init(build).clone().map_err(|e| CommandError::Request(format!("--threads {threads}: {e}")))
 }

@@ -38,7 +38,7 @@ pub struct RobustnessCommand {
     #[arg(long, value_enum, default_value = "test")]
     split: SplitName,
     #[command(flatten)]
-    measuring: Measuring,
+    pub(super) measuring: Measuring,
 }
 
 #[derive(Clone, Serialize)]

@@ -3,7 +3,7 @@ use super::measuring::{Measuring, SplitName, complete};
 use crate::measure::sensitivity::{AtStrength, Kind, at_strength};
 use crate::measure::{Estimate, Range, parse_selection};
 use crate::options::{DistributionName, ScalingName};
-use crate::plot::{Panel, Picture, Point, Series, lines};
+use crate::plot::{Curve, Picture, Point, loss_and_accuracy};
 use crate::progress::Progress;
 use crate::train::{self, TrainError};
 use clap::Args;
@@ -43,7 +43,7 @@ pub struct SensitivityCommand {
     #[arg(long, default_value = "weights,biases", value_parser = parse_selection)]
     include: Selection,
     #[command(flatten)]
-    measuring: Measuring,
+    pub(super) measuring: Measuring,
 }
 
 #[derive(Clone, Serialize)]
@@ -143,33 +143,17 @@ impl Row {
 }
 
 fn picture(rows: &[Row]) -> Result<Picture, CommandError> {
-    let mut curves: Vec<String> = rows.iter().map(Row::curve).collect();
-    curves.dedup();
-    let series = |point: fn(&Row) -> Point| -> Vec<Series> {
-        let of_curve = |c: &String| rows.iter().filter(|r| r.curve() == *c).map(point).collect();
-        curves.iter().map(|c| Series { label: c.clone(), points: of_curve(c) }).collect()
+    let mut labels: Vec<String> = rows.iter().map(Row::curve).collect();
+    labels.dedup();
+    let curve = |label: String| {
+        let mine = || rows.iter().filter(|r| r.curve() == label);
+        let with_error = |r: &Row, mean, error: Option<f64>| Point::with_spread(r.strength, mean, error.unwrap_or(0.0));
+        let loss = mine().map(|r| with_error(r, r.loss, r.loss_error)).collect();
+        let accuracy = mine().map(|r| with_error(r, r.accuracy, r.accuracy_error)).collect();
+        Curve { loss, accuracy, label }
     };
-    let panels = [
-        Panel {
-            title: "Smoothed loss".into(),
-            x_title: "strength a of the noise".into(),
-            y_title: "mean loss (nats)".into(),
-            y_log: true,
-            series: series(|r| Point::with_spread(r.strength, r.loss, r.loss_error.unwrap_or(0.0))),
-            ..Panel::default()
-        },
-        Panel {
-            title: "Accuracy".into(),
-            x_title: "strength a of the noise".into(),
-            y_title: "accuracy (%)".into(),
-            series: series(|r| {
-                let error = 100.0 * r.accuracy_error.unwrap_or(0.0);
-                Point::with_spread(r.strength, 100.0 * r.accuracy, error)
-            }),
-            ..Panel::default()
-        },
-    ];
-    Ok(lines(&panels).map_err(TrainError::from)?)
+    let curves: Vec<Curve> = labels.into_iter().map(curve).collect();
+    Ok(loss_and_accuracy("under noise", "strength a of the noise", &curves).map_err(TrainError::from)?)
 }
 
 fn table(rows: &[Row]) -> String {

@@ -66,7 +66,7 @@ pub struct SharpnessCommand {
     #[arg(long)]
     save_points: Option<PathBuf>,
     #[command(flatten)]
-    measuring: Measuring,
+    pub(super) measuring: Measuring,
 }
 
 #[derive(Serialize)]

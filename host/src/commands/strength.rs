@@ -50,7 +50,7 @@ pub struct StrengthCommand {
     #[arg(long, default_value = "weights,biases", value_parser = parse_selection)]
     include: Selection,
     #[command(flatten)]
-    measuring: Measuring,
+    pub(super) measuring: Measuring,
 }
 
 #[derive(Clone, Serialize)]

@@ -1,12 +1,11 @@
-use super::{CommandError, demo, start_threads};
-use crate::options::{Config, MethodName, Options, listed, with_default};
+use super::{CommandError, STOP, catch_interrupts, demo, start_threads};
+use crate::options::{Config, MethodName, Options, Strength, listed, with_default};
 use crate::progress::Progress;
 use crate::run::{RunError, RunFolder, read_config};
 use crate::train::{self, Setup, TrainError};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Train a network.
 ///
@@ -15,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[command(mut_args(with_default), after_help = "Examples:
   smoothout train
   smoothout train --data mnist --net f1 --epochs 10 --method smoothout --strength 0.0375
+  smoothout train --data mnist --net f1 --epochs 10 --method ada --strength auto
   smoothout train --data cifar10 --net resnet --augment --rate-shape 81:0.1,122:0.01,164:0.001 --epochs 200
   smoothout train --config run.toml --seed 2 --out runs/second
   smoothout train --out runs/second --resume
@@ -35,24 +35,10 @@ pub struct Train {
     options: Options,
 }
 
-/// Whether Ctrl-C was pressed.
-pub(super) static STOP: AtomicBool = AtomicBool::new(false);
-
-/// What a shell expects of a program that Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
-
-/// What Ctrl-C does: once asks for an end, twice makes one.
-pub(super) fn interrupt() {
-    if STOP.swap(true, Ordering::Relaxed) {
-        std::process::exit(INTERRUPTED);
-    }
-}
-
 impl Train {
     /// Runs the command.
     pub(super) fn run(self, progress: &mut Progress) -> Result<(), CommandError> {
-        ctrlc::set_handler(interrupt)
-            .map_err(|e| CommandError::Request(format!("Ctrl-C cannot be caught: {e}")))?;
+        catch_interrupts()?;
         let Self { config, out, resume, mut options } = self;
         if config.is_none() && out.is_none() && given(&options)?.is_empty() {
             return demo::run(progress, &STOP);
@@ -65,7 +51,7 @@ impl Train {
             _ => None,
         };
         if let Some(folder) = opened.as_ref().filter(|folder| folder.has_config()) {
-            options = resumed(options, folder.read_config().map_err(TrainError::from)?)?;
+            options = resumed(options, folder.read_config::<Options>().map_err(TrainError::from)?.resolve())?;
         } else if resume && given(&options)?.is_empty() {
             let message = "--resume: the run was stopped before it began; start it again without --resume";
             return Err(CommandError::Request(message.into()));
@@ -74,13 +60,13 @@ impl Train {
         let config = options.resolve();
         // Bad options are refused before a folder is made.
         start_threads(config.threads)?;
-        let mut setup = Setup::new(&config)?;
+        let setup = Setup::new(&train::first(&config))?;
         let folder = match (opened, out) {
             (Some(folder), _) => folder,
             (None, Some(out)) => RunFolder::open(&out, false).map_err(TrainError::from)?,
             (None, None) => free_folder(&config)?,
         };
-        let report = train::train(&config, &mut setup, &folder, progress, &STOP)?;
+        let report = train::start(&config, setup, &folder, progress, &STOP)?;
         let [loss, accuracy] = report.test;
         let text = format!(
             "test accuracy {:.2} %, loss {loss:.4}, after {} epochs ({} updates); in {}",
@@ -101,11 +87,12 @@ fn given(options: &Options) -> Result<BTreeMap<String, String>, CommandError> {
 /// Refuses noise without a strength and a strength without noise: both are slips, and nothing else would tell.
 fn check_strength(options: &Options) -> Result<(), CommandError> {
     let problem = match (options.method.unwrap_or_default(), options.strength) {
-        (MethodName::Sgd, Some(a)) if a != 0.0 => {
+        (MethodName::Sam, Some(Strength::Auto)) => "--strength: auto is for noise; SAM needs a radius".into(),
+        (MethodName::Sgd, Some(a)) if a != Strength::Value(0.0) => {
             format!("--strength: {a} has no effect with sgd; --method smoothout, ada or sam uses it")
         }
         (MethodName::Smoothout | MethodName::Ada | MethodName::Sam, None) => {
-            "--strength: missing; this method needs one, 0.0375 for smoothout or 0.15 for ada, say".into()
+            "--strength: missing; this method needs one, 0.0375 for smoothout or 0.15 for ada, say, or auto".into()
         }
         _ => return Ok(()),
     };
@@ -114,7 +101,12 @@ fn check_strength(options: &Options) -> Result<(), CommandError> {
 
 /// The saved configuration; what does not change the result may be given anew.
 fn resumed(asked: Options, saved: Config) -> Result<Options, CommandError> {
-    let free = Options { threads: asked.threads, data_root: asked.data_root.clone(), ..Options::default() };
+    let free = Options {
+        threads: asked.threads,
+        data_root: asked.data_root.clone(),
+        keep_every: asked.keep_every,
+        ..Options::default()
+    };
     let saved = Options::from(saved);
     let (kept, mut changed) = (given(&saved)?, given(&asked)?);
     for name in given(&free)?.keys() {

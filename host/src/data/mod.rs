@@ -9,7 +9,7 @@ mod augment;
 mod batches;
 mod check;
 pub mod cifar;
-mod digest;
+pub(crate) mod digest;
 pub mod digits;
 mod error;
 pub mod file;

@@ -1,13 +1,10 @@
 //! The Hessian of a loss without the Hessian: its largest eigenvalues by Lanczos' method, its trace by Hutchinson's.
 //!
-//! Both need products H v alone, which are central differences of gradients: (g(x + h v) - g(x - h v)) / 2h. Where a ReLU
-//! or a pool takes another branch between the two points its gradient jumps, and the jump over 2h is in the difference:
-//! a small step meets few of them, a step too small drowns in the rounding of f32 weights. The residuals are those of the
-//! differences and say what came of it.
+//! Both need products H v alone, which are exact or differences: [`Products`].
 
 use super::linear_algebra::{add_scaled, dot, eigen, norm};
 use super::random::{Purpose, gaussian, generator, unit};
-use super::{Estimate, MeasureError, Objective};
+use super::{Estimate, MeasureError, Products};
 use serde::Serialize;
 
 /// An eigenvalue with the length of H v - value * v for its vector v of length 1.
@@ -19,70 +16,36 @@ pub struct Eigenvalue {
     pub residual: f64,
 }
 
-/// Products of the Hessian of an objective at a point.
-pub struct Hessian<'o> {
-    objective: &'o mut dyn Objective,
-    centre: &'o [f64],
-    /// Length of h v.
-    step: f64,
-    point: Vec<f64>,
-    minus: Vec<f64>,
+/// The Hessian of a function at a point.
+pub struct Hessian<'p> {
+    products: &'p mut dyn Products,
 }
 
 impl std::fmt::Debug for Hessian<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hessian").field("step", &self.step).finish_non_exhaustive()
+        f.debug_struct("Hessian").field("variables", &self.products.len()).finish_non_exhaustive()
     }
 }
 
-impl<'o> Hessian<'o> {
-    /// The Hessian at `centre`. `step` is how far the two gradients of a product are taken from it, as a share of
-    /// 1 + the norm of the centre.
-    ///
-    /// # Errors
-    /// A step that is not finite and positive.
-    pub fn new(objective: &'o mut dyn Objective, centre: &'o [f64], step: f64) -> Result<Self, MeasureError> {
-        if !(step.is_finite() && step > 0.0) {
-            return Err(MeasureError::Request(format!("the step {step} is not a finite number above 0")));
-        }
-        let zeros = vec![0.0; centre.len()];
-        Ok(Self { objective, centre, step: step * (1.0 + norm(centre)), point: zeros.clone(), minus: zeros })
-    }
-
-    /// out = H v.
-    ///
-    /// # Errors
-    /// What the objective can meet.
-    pub fn times(&mut self, v: &[f64], out: &mut [f64]) -> Result<(), MeasureError> {
-        let length = norm(v);
-        if length == 0.0 {
-            out.fill(0.0);
-            return Ok(());
-        }
-        let h = self.step / length;
-        for (scale, plus) in [(h, true), (-h, false)] {
-            self.point.copy_from_slice(self.centre);
-            add_scaled(&mut self.point, scale, v);
-            let gradient = if plus { &mut *out } else { &mut self.minus };
-            self.objective.gradient(&self.point, gradient)?;
-        }
-        out.iter_mut().zip(&self.minus).for_each(|(plus, minus)| *plus = (*plus - minus) / (2.0 * h));
-        Ok(())
+impl<'p> Hessian<'p> {
+    /// The Hessian with these products.
+    pub fn new(products: &'p mut dyn Products) -> Self {
+        Self { products }
     }
 
     /// The `count` largest eigenvalues, in descending order, after `steps` steps of Lanczos' method with every vector
-    /// made orthogonal to all before it; fewer where the space has fewer dimensions. Takes 2 (steps + count) gradients
-    /// and 8 * steps bytes for each variable.
+    /// made orthogonal to all before it; fewer where the space has fewer dimensions. Takes steps + count products and
+    /// 8 * steps bytes for each variable.
     ///
     /// # Errors
-    /// No eigenvalues or fewer steps than eigenvalues asked for, or what the objective can meet.
+    /// No eigenvalues or fewer steps than eigenvalues asked for, or what a product can meet.
     pub fn largest(&mut self, count: usize, steps: usize, seed: u64) -> Result<Vec<Eigenvalue>, MeasureError> {
         if count == 0 || steps < count {
             return Err(MeasureError::Request(format!(
                 "{count} eigenvalues by {steps} steps: at least 1 eigenvalue and as many steps are needed"
             )));
         }
-        let n = self.centre.len();
+        let n = self.products.len();
         let mut rng = generator(seed, Purpose::Lanczos, 0);
         let mut vector: Vec<f64> = (0..n).map(|_| gaussian(&mut rng)).collect();
         let mut basis: Vec<Vec<f64>> = Vec::new();
@@ -91,7 +54,7 @@ impl<'o> Hessian<'o> {
             let length = norm(&vector);
             vector.iter_mut().for_each(|v| *v /= length);
             let mut next = vec![0.0; n];
-            self.times(&vector, &mut next)?;
+            self.products.times(&vector, &mut next)?;
             diagonal.push(dot(&vector, &next));
             basis.push(vector);
             // Twice is enough (Parlett): what the first pass leaves is rounding.
@@ -126,29 +89,29 @@ impl<'o> Hessian<'o> {
                 add_scaled(&mut eigenvector, *weight, of_basis);
             }
             let mut product = vec![0.0; n];
-            self.times(&eigenvector, &mut product)?;
+            self.products.times(&eigenvector, &mut product)?;
             add_scaled(&mut product, -value, &eigenvector);
             found.push(Eigenvalue { value, residual: norm(&product) });
         }
         Ok(found)
     }
 
-    /// One sample of the trace: v H v for v of random signs, whose mean over v is the trace. Takes 2 gradients.
+    /// One sample of the trace: v H v for v of random signs, whose mean over v is the trace. Takes one product.
     ///
     /// # Errors
-    /// What the objective can meet.
+    /// What a product can meet.
     pub fn trace_sample(&mut self, seed: u64, index: u64) -> Result<f64, MeasureError> {
         let mut rng = generator(seed, Purpose::Trace, index);
-        let v: Vec<f64> = (0..self.centre.len()).map(|_| if unit(&mut rng) < 0.5 { -1.0 } else { 1.0 }).collect();
+        let v: Vec<f64> = (0..self.products.len()).map(|_| if unit(&mut rng) < 0.5 { -1.0 } else { 1.0 }).collect();
         let mut product = vec![0.0; v.len()];
-        self.times(&v, &mut product)?;
+        self.products.times(&v, &mut product)?;
         Ok(dot(&v, &product))
     }
 
     /// The trace from `samples` samples, with its standard error.
     ///
     /// # Errors
-    /// No samples, or what the objective can meet.
+    /// No samples, or what a product can meet.
     pub fn trace(&mut self, samples: u64, seed: u64) -> Result<Estimate, MeasureError> {
         if samples == 0 {
             return Err(MeasureError::Request("the trace needs at least 1 sample".into()));
@@ -162,6 +125,7 @@ impl<'o> Hessian<'o> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::measure::{Differences, Objective};
 
     /// x·Sx/2 + sum of x_i^4 / 4, with S = Q diag(eigenvalues) Q for a reflection Q = 1 - 2 u u·.
     struct Known {
@@ -202,8 +166,8 @@ mod tests {
     #[test]
     fn eigenvalues_of_a_known_matrix_are_found() {
         let mut known = Known::new(60);
-        let centre = vec![0.0; 60];
-        let mut hessian = Hessian::new(&mut known, &centre, 1e-4).unwrap();
+        let mut products = Differences::new(&mut known, vec![0.0; 60], 1e-4).unwrap();
+        let mut hessian = Hessian::new(&mut products);
         let found = hessian.largest(4, 40, 1).unwrap();
         for (i, eigenvalue) in found.iter().enumerate() {
             let value = 40.0 * 0.8f64.powi(i as i32) - 3.0;
@@ -218,8 +182,8 @@ mod tests {
     #[test]
     fn a_small_space_is_found_whole() {
         let mut known = Known::new(3);
-        let centre = vec![0.0; 3];
-        let found = Hessian::new(&mut known, &centre, 1e-4).unwrap().largest(3, 50, 1).unwrap();
+        let mut products = Differences::new(&mut known, vec![0.0; 3], 1e-4).unwrap();
+        let found = Hessian::new(&mut products).largest(3, 50, 1).unwrap();
         let values: Vec<f64> = found.iter().map(|e| e.value).collect();
         for (value, known) in values.iter().zip([37.0, 29.0, 22.6]) {
             assert!((value - known).abs() < 1e-5, "{values:?}");
@@ -231,8 +195,8 @@ mod tests {
     fn the_trace_is_within_its_standard_error() {
         let mut known = Known::new(60);
         let trace: f64 = known.eigenvalues.iter().sum();
-        let centre = vec![0.0; 60];
-        let found = Hessian::new(&mut known, &centre, 1e-4).unwrap().trace(200, 1).unwrap();
+        let mut products = Differences::new(&mut known, vec![0.0; 60], 1e-4).unwrap();
+        let found = Hessian::new(&mut products).trace(200, 1).unwrap();
         let error = found.error.unwrap();
         assert!((found.mean - trace).abs() < 4.0 * error, "{found:?} instead of {trace}");
         // sqrt(2 / 200) times the length of all entries beside the diagonal, which is at most that of the eigenvalues.

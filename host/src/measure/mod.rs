@@ -11,6 +11,7 @@ pub mod interpolation;
 pub mod landscape;
 mod linear_algebra;
 mod objective;
+pub mod products;
 pub mod quantisation;
 mod random;
 pub mod range;
@@ -23,6 +24,7 @@ pub mod trajectory;
 
 pub use estimate::Estimate;
 pub use objective::{NetworkLoss, Objective};
+pub use products::{Differences, Exact, Products};
 pub use range::Range;
 pub use subject::{Mean, Subject, parse_selection};
 

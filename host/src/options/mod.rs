@@ -3,10 +3,12 @@
 mod device_name;
 mod names;
 mod rate_shape;
+mod strength;
 
 pub use device_name::{CudaName, CudaPrecision, DeviceName, DeviceNameError};
 pub use names::*;
 pub use rate_shape::RateShape;
+pub use strength::Strength;
 
 use crate::net::{NetName, NormInit};
 use clap::{Arg, Args};
@@ -75,8 +77,12 @@ options! {
     #[arg(value_enum)] picture_crop: PictureCrop = PictureCrop::Net;
     /// Method
     #[arg(value_enum)] method: MethodName = MethodName::Sgd;
-    /// Strength a of the noise, or SAM's radius
-    strength: f32 = 0.0;
+    /// Strength a of the noise, or SAM's radius; auto: what a pilot training bears within --tolerance
+    strength: Strength = Strength::Value(0.0);
+    /// Largest rise of the pilot's smoothed loss, as a share of 1 + loss
+    tolerance: f64 = 0.05;
+    /// Epochs of the pilot training; 0 for a tenth
+    pilot_epochs: u32 = 0;
     /// Distribution of the noise
     #[arg(value_enum)] distribution: DistributionName = DistributionName::Uniform;
     /// Perturb scales and shifts of batch norms too
@@ -103,6 +109,8 @@ options! {
     seed: u64 = 1;
     /// Optimizer
     #[arg(value_enum)] optimizer: OptimizerName = OptimizerName::Sgd;
+    /// Forget the optimizer's memory at the start of every epoch, as the authors' program does
+    #[arg(num_args = 0..=1, default_missing_value = "true")] reset_optimizer: bool = false;
     /// Learning rate; 0.001 with adam and adamw
     learning_rate: f32 = 0.1;
     /// Learning rate over the training: constant, cosine, steps, or epochs with factors as in 81:0.1,122:0.01
@@ -129,6 +137,10 @@ options! {
     dropout: f32 = -1.0;
     /// How the scales of batch norms start
     #[arg(value_enum)] norm_init: NormInit = NormInit::Ones;
+    /// By what the best checkpoint is chosen
+    #[arg(value_enum)] select: SelectName = SelectName::Validation;
+    /// Keep the checkpoint of every n-th epoch and the initial one; 0 for none
+    keep_every: u32 = 0;
     /// Where it runs: cpu, portable, micro, cuda, cuda:NUMBER or cuda:GPU-UUID; products of cuda,f32 cuda,tf32 or cuda,bf16
     device: DeviceName = DeviceName::Cpu;
     /// Threads; 0 for one a core
@@ -168,7 +180,7 @@ mod tests {
         let given = Options {
             rate_shape: Some("3:0.1,5:0.01".parse().unwrap()),
             seed: Some(u64::MAX),
-            strength: Some(0.0375),
+            strength: Some(0.0375.into()),
             ..Options::default()
         };
         let config = given.resolve();

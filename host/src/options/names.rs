@@ -157,3 +157,16 @@ pub enum PictureCrop {
     /// A window of the resized picture.
     Window,
 }
+
+/// By what the best checkpoint of a run is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SelectName {
+    /// Accuracy on the validation split, or training accuracy where nothing is held out.
+    #[default]
+    Validation,
+    /// Accuracy on the test set: the way of the paper's authors, which flatters the result.
+    Test,
+    /// None: the last epoch.
+    Last,
+}

@@ -3,6 +3,44 @@
 use super::{Panel, Picture, PlotError, Point, Series, lines};
 use crate::run::MetricsRow;
 
+/// Loss and accuracy over something, for [`loss_and_accuracy`].
+#[derive(Debug, Clone, Default)]
+pub struct Curve {
+    /// Its name in the legend.
+    pub label: String,
+    /// Mean loss in nats, positive.
+    pub loss: Vec<Point>,
+    /// Accuracy, a fraction from 0 to 1.
+    pub accuracy: Vec<Point>,
+}
+
+/// Draws loss, on a logarithmic axis, and accuracy side by side; `of` completes both headings.
+///
+/// # Errors
+/// As [`lines`].
+pub fn loss_and_accuracy(of: &str, x_title: &str, curves: &[Curve]) -> Result<Picture, PlotError> {
+    let series = |points: fn(&Curve) -> Vec<Point>| {
+        curves.iter().map(|c| Series { label: c.label.clone(), points: points(c) }).collect()
+    };
+    lines(&[
+        Panel {
+            title: format!("Loss {of}"),
+            x_title: x_title.into(),
+            y_title: "mean loss (nats)".into(),
+            y_log: true,
+            series: series(|c| c.loss.clone()),
+            ..Panel::default()
+        },
+        Panel {
+            title: format!("Accuracy {of}"),
+            x_title: x_title.into(),
+            y_title: "accuracy (%)".into(),
+            series: series(|c| c.accuracy.iter().map(|p| percent(*p)).collect()),
+            ..Panel::default()
+        },
+    ])
+}
+
 /// What a method reached, for [`method_comparison`].
 #[derive(Debug, Clone)]
 pub struct MethodResult {

@@ -11,7 +11,7 @@ mod surface;
 #[cfg(test)]
 mod tests;
 
-pub use charts::{MethodResult, learning_curves, method_comparison};
+pub use charts::{Curve, MethodResult, learning_curves, loss_and_accuracy, method_comparison};
 pub use surface::{Surface, contours};
 
 use kuva::render::figure::Figure;

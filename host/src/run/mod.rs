@@ -7,6 +7,8 @@
 //! | `events.out.tfevents.*` | the same for TensorBoard: [`events`] |
 //! | `learning_curves.svg`, `.png` | loss and accuracy by epoch |
 //! | `last.safetensors`, `best.safetensors` | checkpoints |
+//! | `epoch-NNNNN.safetensors` | checkpoints of single epochs, with `--keep-every` |
+//! | `pilot/` | the run that decided the strength, with `--strength auto` |
 //! | `.lock` | held while a process works in the folder |
 
 mod error;
@@ -155,6 +157,14 @@ impl RunFolder {
         Ok(checkpoint.save(&self.best())?)
     }
 
+    /// Saves `epoch-NNNNN.safetensors`.
+    ///
+    /// # Errors
+    /// [`RunError::Checkpoint`]; an old one is then whole.
+    pub fn save_epoch(&self, epoch: u32, checkpoint: &Checkpoint) -> Result<(), RunError> {
+        Ok(checkpoint.save(&self.path.join(format!("epoch-{epoch:05}.safetensors")))?)
+    }
+
     /// Loads `last.safetensors`, or nothing if no checkpoint was saved yet.
     ///
     /// # Errors
@@ -197,6 +207,17 @@ impl RunFolder {
             w.write_all(bytes)
         })?)
     }
+}
+
+/// The checkpoints of single epochs in a run's folder, the first epoch first.
+///
+/// # Errors
+/// [`RunError::Io`].
+pub fn epoch_checkpoints(folder: &Path) -> Result<Vec<PathBuf>, RunError> {
+    let mut names = names(folder)?;
+    names.retain(|name| name.starts_with("epoch-") && name.ends_with(".safetensors"));
+    names.sort();
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// Reads a configuration file in TOML.

@@ -1,13 +1,15 @@
 //! A training run: from a configuration to checkpoints, metrics and results.
 
+mod auto;
 mod checkpoints;
 mod data;
 mod error;
 mod setup;
 mod training;
 
+pub use auto::{first, start};
 pub use checkpoints::{averaged_weights, load_average, load_network, network_tensors, part_values};
 pub use data::open_data;
 pub use error::TrainError;
 pub use setup::{Setup, device, device_of, distribution, network, plan, scaling, stepper};
-pub use training::{Report, evaluate_split, train};
+pub use training::{Report, evaluate_split, selected, train};

@@ -28,6 +28,8 @@ pub struct Setup {
     pub optimizer: Optimizer,
     /// The learning rate.
     pub rate: LearningRate,
+    /// The strength of the noise; 0 without any.
+    pub strength: f32,
     /// The strength's schedule.
     pub schedule: Schedule,
     /// The average of the weights.
@@ -88,6 +90,7 @@ impl Setup {
             ghosts: config.batch / ghost(config),
             stepper,
             optimizer,
+            strength: if config.method == MethodName::Sgd { 0.0 } else { strength(config)? },
             rate: rate(config, updates)?,
             schedule: match config.schedule {
                 ScheduleName::Constant => Schedule::Constant,
@@ -157,6 +160,9 @@ fn check_numbers(config: &Config) -> Result<(), TrainError> {
     if !(0.0..1.0).contains(&config.ema_decay) {
         return Err(option("--ema-decay", format!("{} is not in [0, 1)", config.ema_decay)));
     }
+    if !(config.tolerance.is_finite() && config.tolerance > 0.0) {
+        return Err(option("--tolerance", format!("{} is not a finite number above 0", config.tolerance)));
+    }
     if !(config.warm_up.is_finite() && config.warm_up >= 0.0) {
         return Err(option("--warm-up", format!("{} is not a number of epochs", config.warm_up)));
     }
@@ -166,10 +172,16 @@ fn check_numbers(config: &Config) -> Result<(), TrainError> {
     Ok(())
 }
 
+/// The strength of a configuration, which must be decided.
+fn strength(config: &Config) -> Result<f32, TrainError> {
+    let undecided = || option("--strength", "auto is decided by a pilot training, which only `train` and `reproduce` run");
+    config.strength.value().ok_or_else(undecided)
+}
+
 fn method(config: &Config) -> Result<Method, TrainError> {
     let noise = distribution(config.distribution);
     let smooth = |scaling| {
-        Noise::new(noise, scaling, config.strength).map_err(|e| option("--strength", e))?;
+        Noise::new(noise, scaling, strength(config)?).map_err(|e| option("--strength", e))?;
         Ok(Method::SmoothOut(SmoothOut {
             distribution: noise,
             scaling,
@@ -194,7 +206,7 @@ fn method(config: &Config) -> Result<Method, TrainError> {
             Err(option("--accumulate", "SAM cannot accumulate gradients over several batches"))
         }
         MethodName::Sam => {
-            let method = Method::Sam { radius: config.strength };
+            let method = Method::Sam { radius: strength(config)? };
             Stepper::new(method, 0).map_err(|e| option("--strength", e))?;
             Ok(method)
         }

@@ -3,8 +3,8 @@ use super::setup::{Setup, device};
 use super::TrainError;
 use crate::checkpoint::Checkpoint;
 use crate::data::{Batch as Read, BatchOptions, Batches, Split};
-use crate::device::{Batch, Device, Evaluation, Failed, Outcome, Part, Step};
-use crate::options::Config;
+use crate::device::{Batch, Device, DeviceError, Evaluation, Failed, Outcome, Part, Step};
+use crate::options::{Config, SelectName};
 use crate::progress::Progress;
 use crate::run::{EventWriter, MetricsLog, MetricsRow, RunFolder};
 use serde::Serialize;
@@ -109,6 +109,9 @@ pub fn train(
         at = Position::read(checkpoint, config, setup)?;
     } else {
         folder.write_config(config)?;
+        if config.keep_every > 0 {
+            folder.save_epoch(0, &save(&*device)?)?;
+        }
     }
     let mut metrics = folder.metrics(u64::from(at.epoch))?;
     let mut events = folder.events(resumed.is_some().then_some(at.updates + 1))?;
@@ -116,7 +119,7 @@ pub fn train(
         epoch(config, setup, &mut *device, folder, progress, stop, &mut at)?;
         let row = measure(config, setup, &mut *device, &at)?;
         record(&mut metrics, &mut events, progress, row)?;
-        let score = row.validation_accuracy.unwrap_or(row.train_accuracy);
+        let score = score(config.select, &row);
         at.epoch += 1;
         at.batch = 0;
         at.sums = [0.0; 4];
@@ -129,6 +132,9 @@ pub fn train(
         metrics.sync()?;
         if better {
             folder.save_best(&checkpoint)?;
+        }
+        if config.keep_every > 0 && at.epoch.is_multiple_of(config.keep_every) {
+            folder.save_epoch(at.epoch, &checkpoint)?;
         }
         folder.save_last(&checkpoint)?;
     }
@@ -144,6 +150,20 @@ pub fn train(
         folder: folder.path().into(),
         rows: metrics.rows().to_vec(),
     })
+}
+
+/// What an epoch is chosen by: the first with the highest score is the best.
+fn score(select: SelectName, row: &MetricsRow) -> f64 {
+    match select {
+        SelectName::Validation => row.validation_accuracy.unwrap_or(row.train_accuracy),
+        SelectName::Test => row.test_accuracy.unwrap_or(row.train_accuracy),
+        SelectName::Last => row.epoch,
+    }
+}
+
+/// The epoch whose weights are a run's best checkpoint.
+pub fn selected(select: SelectName, rows: &[MetricsRow]) -> Option<&MetricsRow> {
+    rows.iter().reduce(|best, row| if score(select, row) > score(select, best) { row } else { best })
 }
 
 /// One epoch, from the batch where the run stands.
@@ -163,6 +183,11 @@ fn epoch(
         ..BatchOptions::train(config.batch, config.seed, u64::from(at.epoch))
     };
     let mut batches = Batches::new(&setup.data.train, options)?;
+    if config.reset_optimizer && at.batch == 0 {
+        forget(device)?;
+    }
+    // What Adam's bias corrections count.
+    let forgotten = if config.reset_optimizer { u64::from(at.epoch) * setup.updates } else { 0 };
     let name = format!("epoch {}/{}", at.epoch + 1, config.epochs);
     progress.start(&name, setup.batches, at.batch);
     let mut saved = Instant::now();
@@ -190,7 +215,7 @@ fn epoch(
                 rate: setup.rate.at(at.epoch, at.updates, total),
                 weight_decay: config.weight_decay,
                 gradient_scale: 1.0,
-                time: at.updates + 1,
+                time: at.updates - forgotten + 1,
             },
             clip: setup.clip,
         };
@@ -218,8 +243,17 @@ fn epoch(
     }
 }
 
+/// Sets the optimizer's memory to what it is before a training.
+fn forget(device: &mut dyn Device) -> Result<(), DeviceError> {
+    for part in [Part::First, Part::Second] {
+        let zeros = vec![0.0; device.read(part)?.len()];
+        device.write(part, &zeros)?;
+    }
+    Ok(())
+}
+
 fn strength(config: &Config, setup: &Setup, updates: u64) -> f32 {
-    config.strength * setup.schedule.factor(updates, setup.updates * u64::from(config.epochs))
+    setup.strength * setup.schedule.factor(updates, setup.updates * u64::from(config.epochs))
 }
 
 fn save_last(device: &dyn Device, folder: &RunFolder, at: &Position) -> Result<(), TrainError> {
