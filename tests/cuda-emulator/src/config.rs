@@ -13,6 +13,8 @@ pub struct Config {
     pub memory: u64,
     /// `CUDA_EMULATOR_RACES`: `off`, `some` (the default) or `all`.
     pub races: Races,
+    /// `CUDA_EMULATOR_STREAMS`: `now` (the default), or `late`: work in streams is done only when it is waited for.
+    pub late: bool,
     /// `CUDA_EMULATOR_THREADS`: host threads that run blocks (all cores).
     pub threads: usize,
     /// `CUDA_EMULATOR_FAIL`: `N:CODE` lets the N-th driver call (from 1) fail with error CODE, `NAME:N:CODE` the N-th
@@ -62,6 +64,11 @@ impl Config {
                 Some("off") => Races::Off,
                 Some("all") => Races::All,
                 Some(other) => return Err(format!("CUDA_EMULATOR_RACES={other} is none of off, some, all")),
+            },
+            late: match get("STREAMS").as_deref() {
+                None | Some("now") => false,
+                Some("late") => true,
+                Some(other) => return Err(format!("CUDA_EMULATOR_STREAMS={other} is neither now nor late")),
             },
             threads: number("CUDA_EMULATOR_THREADS", get("THREADS"), cores)?.max(1),
             fail: get("FAIL").map(|text| failure(&text)).transpose()?,

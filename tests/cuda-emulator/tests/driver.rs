@@ -384,6 +384,77 @@ fn wrong_calls_are_refused() {
     assert!(!log.iter().any(|line| line.starts_with("leak")), "{log:?}");
 }
 
+/// What a stream's work has done when nobody has waited for it yet, and when somebody has.
+#[test]
+#[ignore = "started by work_is_done_late"]
+fn late() {
+    let session = Session::new();
+    let (address, copy) = (session.allocate(4), session.allocate(4));
+    let (mut stream, mut other, mut event, mut pinned) = (0, 0, 0, std::ptr::null_mut());
+    // SAFETY: see above.
+    unsafe {
+        ok(cuStreamCreate(&mut stream, 1));
+        ok(cuStreamCreate(&mut other, 1));
+        ok(cuEventCreate(&mut event, 0));
+        ok(cuMemAllocHost_v2(&mut pinned, 8));
+        let words = pinned.cast::<u32>();
+        // The result is not there before the stream was waited for.
+        words.write(1);
+        ok(cuMemsetD32Async(address, 7, 1, stream));
+        ok(cuMemcpyDtoHAsync_v2(pinned, address, 4, stream));
+        assert_eq!(words.read(), 1);
+        assert_eq!(cuStreamQuery(stream), NOT_READY);
+        ok(cuStreamSynchronize(stream));
+        assert_eq!(words.read(), 7);
+        // A page-locked source is read late, a pageable one at once.
+        let mut pageable = 20u32;
+        words.write(10);
+        ok(cuMemcpyHtoDAsync_v2(address, pinned, 4, stream));
+        ok(cuMemcpyHtoDAsync_v2(copy, (&raw const pageable).cast(), 4, stream));
+        words.write(11);
+        pageable = 21;
+        ok(cuStreamSynchronize(stream));
+        let mut back = [0u32; 2];
+        ok(cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), address, 4));
+        ok(cuMemcpyDtoH_v2(back.as_mut_ptr().add(1).cast(), copy, 4));
+        assert_eq!((back, pageable), ([11, 20], 21));
+        // Another stream sees the old value, unless it waits for an event.
+        ok(cuMemsetD32Async(address, 30, 1, stream));
+        ok(cuMemcpyDtoDAsync_v2(copy, address, 4, other));
+        ok(cuStreamSynchronize(other));
+        ok(cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), copy, 4));
+        assert_eq!(back[0], 11);
+        ok(cuEventRecord(event, stream));
+        assert_eq!(cuEventQuery(event), NOT_READY);
+        ok(cuMemsetD32Async(address, 40, 1, stream));
+        ok(cuStreamWaitEvent(other, event, 0));
+        ok(cuMemcpyDtoDAsync_v2(copy, address, 4, other));
+        ok(cuStreamSynchronize(other));
+        ok(cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), copy, 4));
+        assert_eq!(back[0], 30, "no more than the event's record was waited for");
+        ok(cuEventSynchronize(event));
+        // To pageable memory a copy is over when the call returns; freeing waits, too.
+        ok(cuMemcpyDtoHAsync_v2(back.as_mut_ptr().cast(), address, 4, stream));
+        assert_eq!(back[0], 40);
+        ok(cuMemsetD32Async(address, 50, 1, stream));
+        ok(cuMemFree_v2(address));
+        ok(cuEventDestroy_v2(event));
+        ok(cuStreamDestroy_v2(other));
+        // An error comes to light where the work is waited for.
+        ok(cuMemsetD32Async(address, 60, 1, stream));
+        assert_eq!(cuStreamSynchronize(stream), INVALID_VALUE);
+        assert_eq!(cuCtxSynchronize(), INVALID_VALUE);
+    }
+}
+
+#[test]
+fn work_is_done_late() {
+    let log = scenario("late", &[("STREAMS", "late")]);
+    assert!(log.iter().any(|line| line.contains("cuMemsetD32Async") && line.contains("which was freed")), "{log:?}");
+    let log = scenario("whole_program", &[("STREAMS", "late")]);
+    assert!(log.iter().all(|line| line.starts_with("error: ")), "{log:?}");
+}
+
 #[test]
 #[ignore = "started by counts_are_written"]
 fn counted() {

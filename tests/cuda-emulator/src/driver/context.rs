@@ -49,6 +49,10 @@ pub unsafe extern "C" fn cuDevicePrimaryCtxReset_v2(device: c_int) -> u32 {
 impl Driver {
     /// Frees all that belongs to a context, and tells what the program should have freed.
     fn end_context(&mut self, device: usize) {
+        // What still waits is done first; its errors are in the log.
+        let _ = self.drain_all(device);
+        let (queues, streams) = (&mut self.queues, &self.streams);
+        queues.retain(|stream, _| streams.get(stream).is_some_and(|s| s.device != device));
         if self.devices[device].broken.take().is_none() {
             self.report_leaks(device);
         }
@@ -166,7 +170,7 @@ pub unsafe extern "C" fn cuCtxGetApiVersion(context: usize, version: *mut u32) -
 /// As the driver API says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuCtxSynchronize() -> u32 {
-    call_in("cuCtxSynchronize", |_, _| Ok(()))
+    call_in("cuCtxSynchronize", |driver, device| driver.drain_all(device))
 }
 
 /// # Safety

@@ -1,10 +1,11 @@
-//! Streams and events. Work is done at once, in the order of the calls; so streams are always empty.
+//! Streams and events.
 
 use super::errors::{INVALID_HANDLE, INVALID_VALUE, NOT_READY};
 use super::state::{Event, Stream};
+use super::tasks::Work;
 use super::{call_in, give};
+use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
-use std::time::Instant;
 
 /// # Safety
 /// As the driver API says.
@@ -33,21 +34,34 @@ pub unsafe extern "C" fn cuStreamCreate(stream: *mut usize, flags: u32) -> u32 {
 /// As the driver API says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuStreamDestroy_v2(stream: usize) -> u32 {
-    call_in("cuStreamDestroy_v2", |driver, _| driver.streams.remove(&stream).map(|_| ()).ok_or(INVALID_HANDLE))
+    call_in("cuStreamDestroy_v2", |driver, device| {
+        // The work in it is still done.
+        driver.drain(device, stream)?;
+        driver.queues.remove(&stream);
+        driver.streams.remove(&stream).map(|_| ()).ok_or(INVALID_HANDLE)
+    })
 }
 
 /// # Safety
 /// As the driver API says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuStreamSynchronize(stream: usize) -> u32 {
-    call_in("cuStreamSynchronize", |driver, device| driver.check_stream(stream, device))
+    call_in("cuStreamSynchronize", |driver, device| {
+        driver.check_stream(stream, device)?;
+        driver.drain(device, stream)
+    })
 }
 
 /// # Safety
 /// As the driver API says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuStreamQuery(stream: usize) -> u32 {
-    call_in("cuStreamQuery", |driver, device| driver.check_stream(stream, device))
+    call_in("cuStreamQuery", |driver, device| {
+        driver.check_stream(stream, device)?;
+        // Asking again and again must come to an end.
+        driver.step(device, stream)?;
+        if driver.queues.get(&stream).is_none_or(VecDeque::is_empty) { Ok(()) } else { Err(NOT_READY) }
+    })
 }
 
 /// # Safety
@@ -78,11 +92,12 @@ pub unsafe extern "C" fn cuStreamGetPriority(stream: usize, priority: *mut c_int
 pub unsafe extern "C" fn cuStreamWaitEvent(stream: usize, event: usize, flags: u32) -> u32 {
     call_in("cuStreamWaitEvent", |driver, device| {
         driver.check_stream(stream, device)?;
-        match driver.events.contains_key(&event) {
-            true if flags <= 1 => Ok(()),
-            true => Err(INVALID_VALUE),
-            false => Err(INVALID_HANDLE),
+        let waited = driver.events.get(&event).ok_or(INVALID_HANDLE)?;
+        if flags > 1 {
+            return Err(INVALID_VALUE);
         }
+        let work = Work::Wait { stream: waited.stream, event, number: waited.asked };
+        driver.submit(device, stream, "cuStreamWaitEvent", work)
     })
 }
 
@@ -94,14 +109,11 @@ pub unsafe extern "C" fn cuLaunchHostFunc(
     function: Option<unsafe extern "C" fn(*mut c_void)>,
     data: *mut c_void,
 ) -> u32 {
-    let code = call_in("cuLaunchHostFunc", |driver, device| driver.check_stream(stream, device));
-    match (code, function) {
-        // SAFETY: the caller's function with its own argument; the driver's state is not locked.
-        (0, Some(function)) => unsafe { function(data) },
-        (0, None) => return INVALID_VALUE,
-        _ => {}
-    }
-    code
+    call_in("cuLaunchHostFunc", |driver, device| {
+        driver.check_stream(stream, device)?;
+        let function = function.ok_or(INVALID_VALUE)?;
+        driver.submit(device, stream, "cuLaunchHostFunc", Work::Call { function, data: data as usize })
+    })
 }
 
 /// # Safety
@@ -110,7 +122,7 @@ pub unsafe extern "C" fn cuLaunchHostFunc(
 pub unsafe extern "C" fn cuEventCreate(event: *mut usize, flags: u32) -> u32 {
     call_in("cuEventCreate", |driver, _| {
         let handle = driver.handle();
-        driver.events.insert(handle, Event { flags, recorded: None });
+        driver.events.insert(handle, Event { flags, recorded: None, stream: 0, asked: 0, done: 0 });
         // SAFETY: the caller's.
         unsafe { give(event, handle) }
     })
@@ -129,8 +141,11 @@ pub unsafe extern "C" fn cuEventDestroy_v2(event: usize) -> u32 {
 pub unsafe extern "C" fn cuEventRecord(event: usize, stream: usize) -> u32 {
     call_in("cuEventRecord", |driver, device| {
         driver.check_stream(stream, device)?;
-        driver.events.get_mut(&event).ok_or(INVALID_HANDLE)?.recorded = Some(Instant::now());
-        Ok(())
+        let recorded = driver.events.get_mut(&event).ok_or(INVALID_HANDLE)?;
+        recorded.asked += 1;
+        recorded.stream = stream;
+        let number = recorded.asked;
+        driver.submit(device, stream, "cuEventRecord", Work::Record { event, number })
     })
 }
 
@@ -138,14 +153,25 @@ pub unsafe extern "C" fn cuEventRecord(event: usize, stream: usize) -> u32 {
 /// As the driver API says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuEventQuery(event: usize) -> u32 {
-    call_in("cuEventQuery", |driver, _| driver.events.get(&event).map(|_| ()).ok_or(INVALID_HANDLE))
+    call_in("cuEventQuery", |driver, device| {
+        let asked = driver.events.get(&event).ok_or(INVALID_HANDLE)?;
+        let (stream, number) = (asked.stream, asked.asked);
+        if asked.done < number {
+            driver.step(device, stream)?;
+        }
+        if driver.events.get(&event).is_some_and(|e| e.done >= number) { Ok(()) } else { Err(NOT_READY) }
+    })
 }
 
 /// # Safety
 /// As the driver API says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuEventSynchronize(event: usize) -> u32 {
-    call_in("cuEventSynchronize", |driver, _| driver.events.get(&event).map(|_| ()).ok_or(INVALID_HANDLE))
+    call_in("cuEventSynchronize", |driver, device| {
+        let asked = driver.events.get(&event).ok_or(INVALID_HANDLE)?;
+        let (stream, number) = (asked.stream, asked.asked);
+        driver.reach(device, stream, event, number)
+    })
 }
 
 /// The host's time between two records: the emulator's speed, not a device's.
@@ -158,7 +184,10 @@ pub unsafe extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, start: usize
         let time = |event: usize| {
             let event = driver.events.get(&event).ok_or(INVALID_HANDLE)?;
             // Bit 1 is CU_EVENT_DISABLE_TIMING.
-            if event.flags & 2 != 0 { Err(INVALID_HANDLE) } else { event.recorded.ok_or(NOT_READY) }
+            if event.flags & 2 != 0 {
+                return Err(INVALID_HANDLE);
+            }
+            if event.done < event.asked { Err(NOT_READY) } else { event.recorded.ok_or(INVALID_HANDLE) }
         };
         let (start, end) = (time(start)?, time(end)?);
         let seconds = if end >= start { (end - start).as_secs_f32() } else { -(start - end).as_secs_f32() };

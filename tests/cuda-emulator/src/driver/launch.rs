@@ -4,6 +4,7 @@ use super::call_in;
 use super::device::{SHARED, THREADS};
 use super::errors::{INVALID_HANDLE, INVALID_VALUE, Status};
 use super::state::Driver;
+use super::tasks::Work;
 use crate::exec::launch::{Launch, Races};
 use crate::exec::program::Program;
 use crate::memory::races::LAUNCHES;
@@ -54,7 +55,8 @@ pub unsafe extern "C" fn cuLaunchKernel(
                 std::ptr::copy_nonoverlapping(from.cast(), bytes[at as usize..].as_mut_ptr(), size as usize);
             }
         }
-        driver.launch(device, &program, grid, block, u64::from(dynamic), bytes)
+        let (dynamic, parameters) = (u64::from(dynamic), bytes);
+        driver.submit(device, stream, "cuLaunchKernel", Work::Launch { program, grid, block, dynamic, parameters })
     })
 }
 
@@ -86,7 +88,8 @@ fn check_limits(program: &Program, grid: [u32; 3], block: [u32; 3], dynamic: u64
 }
 
 impl Driver {
-    fn launch(
+    /// Runs a kernel, and breaks the context if it fails.
+    pub(super) fn launch(
         &mut self,
         device: usize,
         program: &Program,

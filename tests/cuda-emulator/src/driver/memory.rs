@@ -1,9 +1,9 @@
 //! Allocations, copies and fills.
 
-use super::errors::{INVALID_VALUE, OUT_OF_MEMORY, Status};
+use super::errors::{INVALID_VALUE, OUT_OF_MEMORY};
 use super::state::Driver;
+use super::tasks::{Source, Work};
 use super::{call_in, give};
-use crate::memory::region::Refusal;
 use crate::report::{Kind, say};
 use std::alloc::Layout;
 use std::ffi::{c_int, c_void};
@@ -26,16 +26,11 @@ pub unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> u32 {
 /// As the driver API says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemFree_v2(address: u64) -> u32 {
-    call_in("cuMemFree_v2", |driver, device| free(driver, device, address))
-}
-
-fn free(driver: &mut Driver, device: usize, address: u64) -> Status {
-    let arena = &driver.devices[device].arena;
-    if address == 0 || arena.free(address) {
-        return Ok(());
-    }
-    say(Kind::Fault, &format!("free of {address:#x} ({}), where no live buffer starts", arena.describe(address)));
-    Err(INVALID_VALUE)
+    call_in("cuMemFree_v2", |driver, device| {
+        // As on a device: it waits for everything.
+        driver.drain_all(device)?;
+        driver.submit(device, 0, "cuMemFree_v2", Work::Free { address })
+    })
 }
 
 /// # Safety
@@ -59,7 +54,7 @@ pub unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream
 pub unsafe extern "C" fn cuMemFreeAsync(address: u64, stream: usize) -> u32 {
     call_in("cuMemFreeAsync", |driver, device| {
         driver.check_stream(stream, device)?;
-        free(driver, device, address)
+        driver.submit(device, stream, "cuMemFreeAsync", Work::Free { address })
     })
 }
 
@@ -120,7 +115,10 @@ pub unsafe extern "C" fn cuMemHostAlloc(to: *mut *mut c_void, bytes: usize, _fla
 /// As the driver API says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemFreeHost(at: *mut c_void) -> u32 {
-    call_in("cuMemFreeHost", |driver, _| if driver.free_pinned(at as usize) { Ok(()) } else { Err(INVALID_VALUE) })
+    call_in("cuMemFreeHost", |driver, device| {
+        driver.drain_all(device)?;
+        if driver.free_pinned(at as usize) { Ok(()) } else { Err(INVALID_VALUE) }
+    })
 }
 
 impl Driver {
@@ -133,73 +131,16 @@ impl Driver {
         }
         true
     }
-
-    /// Checks a range of device memory; the place of its first byte.
-    fn range(&self, device: usize, address: u64, bytes: usize, reads: bool, name: &str) -> Result<*mut u8, u32> {
-        let arena = &self.devices[device].arena;
-        if let Some((at, refusal)) = arena.region.first_refused(address, bytes as u64, reads) {
-            let what = match refusal {
-                Refusal::Uninitialised => "which was never written",
-                _ => "which is not accessible",
-            };
-            let text = format!("{name} of {bytes} bytes at {address:#x} touches {at:#x} ({}), {what}", arena.describe(at));
-            say(Kind::Fault, &text);
-            return Err(INVALID_VALUE);
-        }
-        // SAFETY: the range was found inside the arena.
-        Ok(unsafe { arena.region.data.add((address - arena.region.start) as usize) })
-    }
-}
-
-/// # Safety
-/// `from` has `bytes` bytes.
-unsafe fn to_device(driver: &mut Driver, device: usize, to: u64, from: *const c_void, bytes: usize, name: &str) -> Status {
-    if bytes == 0 {
-        return Ok(());
-    }
-    let place = driver.range(device, to, bytes, false, name)?;
-    if from.is_null() {
-        return Err(INVALID_VALUE);
-    }
-    // SAFETY: the caller's source; the destination was checked.
-    unsafe { std::ptr::copy_nonoverlapping(from.cast(), place, bytes) };
-    driver.devices[device].arena.region.initialise(to, bytes as u64);
-    Ok(())
-}
-
-/// # Safety
-/// `to` has `bytes` bytes.
-unsafe fn to_host(driver: &mut Driver, device: usize, to: *mut c_void, from: u64, bytes: usize, name: &str) -> Status {
-    if bytes == 0 {
-        return Ok(());
-    }
-    let place = driver.range(device, from, bytes, true, name)?;
-    if to.is_null() {
-        return Err(INVALID_VALUE);
-    }
-    // SAFETY: the caller's destination; the source was checked.
-    unsafe { std::ptr::copy_nonoverlapping(place, to.cast(), bytes) };
-    Ok(())
-}
-
-fn on_device(driver: &mut Driver, device: usize, to: u64, from: u64, bytes: usize, name: &str) -> Status {
-    if bytes == 0 {
-        return Ok(());
-    }
-    let source = driver.range(device, from, bytes, true, name)?;
-    let place = driver.range(device, to, bytes, false, name)?;
-    // SAFETY: both were checked; they may overlap.
-    unsafe { std::ptr::copy(source, place, bytes) };
-    driver.devices[device].arena.region.initialise(to, bytes as u64);
-    Ok(())
 }
 
 /// # Safety
 /// As the driver API says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyHtoD_v2(to: u64, from: *const c_void, bytes: usize) -> u32 {
-    // SAFETY: the caller's.
-    call_in("cuMemcpyHtoD_v2", |driver, device| unsafe { to_device(driver, device, to, from, bytes, "cuMemcpyHtoD_v2") })
+    call_in("cuMemcpyHtoD_v2", |driver, device| {
+        let from = Source::Place(from as usize);
+        driver.submit(device, 0, "cuMemcpyHtoD_v2", Work::ToDevice { to, from, bytes })
+    })
 }
 
 /// # Safety
@@ -208,8 +149,13 @@ pub unsafe extern "C" fn cuMemcpyHtoD_v2(to: u64, from: *const c_void, bytes: us
 pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: usize) -> u32 {
     call_in("cuMemcpyHtoDAsync_v2", |driver, device| {
         driver.check_stream(stream, device)?;
-        // SAFETY: the caller's.
-        unsafe { to_device(driver, device, to, from, bytes, "cuMemcpyHtoDAsync_v2") }
+        let from = if driver.config.late && bytes > 0 && !from.is_null() && !driver.is_pinned(from as usize, bytes) {
+            // SAFETY: the caller's: `bytes` bytes.
+            Source::Staged(unsafe { std::slice::from_raw_parts(from.cast::<u8>(), bytes) }.to_vec())
+        } else {
+            Source::Place(from as usize)
+        };
+        driver.submit(device, stream, "cuMemcpyHtoDAsync_v2", Work::ToDevice { to, from, bytes })
     })
 }
 
@@ -217,8 +163,9 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, byte
 /// As the driver API says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyDtoH_v2(to: *mut c_void, from: u64, bytes: usize) -> u32 {
-    // SAFETY: the caller's.
-    call_in("cuMemcpyDtoH_v2", |driver, device| unsafe { to_host(driver, device, to, from, bytes, "cuMemcpyDtoH_v2") })
+    call_in("cuMemcpyDtoH_v2", |driver, device| {
+        driver.submit(device, 0, "cuMemcpyDtoH_v2", Work::ToHost { to: to as usize, from, bytes })
+    })
 }
 
 /// # Safety
@@ -227,8 +174,9 @@ pub unsafe extern "C" fn cuMemcpyDtoH_v2(to: *mut c_void, from: u64, bytes: usiz
 pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: usize) -> u32 {
     call_in("cuMemcpyDtoHAsync_v2", |driver, device| {
         driver.check_stream(stream, device)?;
-        // SAFETY: the caller's.
-        unsafe { to_host(driver, device, to, from, bytes, "cuMemcpyDtoHAsync_v2") }
+        driver.submit(device, stream, "cuMemcpyDtoHAsync_v2", Work::ToHost { to: to as usize, from, bytes })?;
+        // To pageable memory the copy is over when the call returns.
+        if driver.is_pinned(to as usize, bytes) { Ok(()) } else { driver.drain(device, stream) }
     })
 }
 
@@ -236,7 +184,9 @@ pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes:
 /// As the driver API says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyDtoD_v2(to: u64, from: u64, bytes: usize) -> u32 {
-    call_in("cuMemcpyDtoD_v2", |driver, device| on_device(driver, device, to, from, bytes, "cuMemcpyDtoD_v2"))
+    call_in("cuMemcpyDtoD_v2", |driver, device| {
+        driver.submit(device, 0, "cuMemcpyDtoD_v2", Work::OnDevice { to, from, bytes })
+    })
 }
 
 /// # Safety
@@ -245,26 +195,8 @@ pub unsafe extern "C" fn cuMemcpyDtoD_v2(to: u64, from: u64, bytes: usize) -> u3
 pub unsafe extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: usize) -> u32 {
     call_in("cuMemcpyDtoDAsync_v2", |driver, device| {
         driver.check_stream(stream, device)?;
-        on_device(driver, device, to, from, bytes, "cuMemcpyDtoDAsync_v2")
+        driver.submit(device, stream, "cuMemcpyDtoDAsync_v2", Work::OnDevice { to, from, bytes })
     })
-}
-
-/// Fills `count` elements; the address must be a multiple of their size.
-fn fill(driver: &mut Driver, device: usize, to: u64, value: &[u8], count: usize, name: &str) -> Status {
-    let bytes = count.checked_mul(value.len()).ok_or(INVALID_VALUE)?;
-    if bytes == 0 {
-        return Ok(());
-    }
-    if !to.is_multiple_of(value.len() as u64) {
-        say(Kind::Fault, &format!("{name} at {to:#x}, which is not a multiple of {}", value.len()));
-        return Err(INVALID_VALUE);
-    }
-    let place = driver.range(device, to, bytes, false, name)?;
-    // SAFETY: the range was checked.
-    let all = unsafe { std::slice::from_raw_parts_mut(place, bytes) };
-    all.chunks_exact_mut(value.len()).for_each(|chunk| chunk.copy_from_slice(value));
-    driver.devices[device].arena.region.initialise(to, bytes as u64);
-    Ok(())
 }
 
 macro_rules! fills {
@@ -274,7 +206,8 @@ macro_rules! fills {
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(to: u64, value: $t, count: usize) -> u32 {
             call_in(stringify!($name), |driver, device| {
-                fill(driver, device, to, &value.to_le_bytes(), count, stringify!($name))
+                let value = value.to_le_bytes().to_vec();
+                driver.submit(device, 0, stringify!($name), Work::Fill { to, value, count })
             })
         }
 
@@ -284,7 +217,8 @@ macro_rules! fills {
         pub unsafe extern "C" fn $later(to: u64, value: $t, count: usize, stream: usize) -> u32 {
             call_in(stringify!($later), |driver, device| {
                 driver.check_stream(stream, device)?;
-                fill(driver, device, to, &value.to_le_bytes(), count, stringify!($later))
+                let value = value.to_le_bytes().to_vec();
+                driver.submit(device, stream, stringify!($later), Work::Fill { to, value, count })
             })
         }
     };

@@ -8,6 +8,7 @@ pub mod launch;
 pub mod memory;
 pub mod modules;
 pub mod state;
+pub mod tasks;
 pub mod unsupported;
 
 use errors::{NOT_INITIALIZED, Status};

@@ -132,6 +132,7 @@ impl Driver {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuModuleUnload(module: usize) -> u32 {
     call_in("cuModuleUnload", |driver, device| {
+        driver.drain_all(device)?;
         let old = driver.modules.remove(&module).ok_or(INVALID_HANDLE)?;
         for (address, _) in old.variables.values() {
             driver.devices[device].arena.free(*address);

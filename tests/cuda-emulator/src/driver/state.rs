@@ -1,12 +1,13 @@
 //! The driver's state.
 
 use super::errors::{INVALID_CONTEXT, INVALID_HANDLE};
+use super::tasks::Task;
 use crate::config::Config;
 use crate::exec::program::Program;
 use crate::memory::arena::Arena;
 use crate::report::{Kind, say};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -62,6 +63,12 @@ pub struct Event {
     pub flags: u32,
     /// When it was recorded.
     pub recorded: Option<Instant>,
+    /// Stream of the last record asked for.
+    pub stream: usize,
+    /// Records asked for, and the last one done.
+    pub asked: u64,
+    /// See `asked`.
+    pub done: u64,
 }
 
 /// `.version` and `.target` of a text, and its kernels.
@@ -79,6 +86,8 @@ pub struct Driver {
     pub kernels: HashMap<usize, KernelHandle>,
     /// Streams by handle.
     pub streams: HashMap<usize, Stream>,
+    /// What waits in each stream.
+    pub queues: HashMap<usize, VecDeque<Task>>,
     /// Events by handle.
     pub events: HashMap<usize, Event>,
     /// Page-locked host memory: address to size and device.
@@ -116,6 +125,7 @@ impl Driver {
             modules: HashMap::new(),
             kernels: HashMap::new(),
             streams: HashMap::new(),
+            queues: HashMap::new(),
             events: HashMap::new(),
             pinned: HashMap::new(),
             decoded: HashMap::new(),
