@@ -1,13 +1,13 @@
 //! The GPU under core's conformance suite, and under smaller tests of what the suite does not see.
 
-use smoothout::conformance::{self, BATCH, CASES, Drive, Memory, Support, Task, Training, run};
+use smoothout::conformance::{self, BATCH, CASES, Drive, Finding, Memory, Support, Task, Training, run};
 use smoothout::optimizer::Update;
 use smoothout::plan::{Plan, Purpose};
 use smoothout::step::Stepper;
 use smoothout_gpu::{Failure, Feed, Gpu, Keeps, Part, Precision, Selector, Session, Step};
 use std::sync::Arc;
 
-struct Cuda(Arc<Gpu>);
+struct Cuda(Arc<Gpu>, Precision);
 
 struct Begun<'t> {
     session: Session,
@@ -68,22 +68,43 @@ impl conformance::Backend for Cuda {
         let plan = Plan::new(task.network, BATCH, Purpose::Training).map_err(text)?;
         let keeps = Keeps { moments: task.recipe.optimizer.moments(), average: false };
         let session =
-            Session::new(&self.0, &plan, task.parameters, task.statistics, keeps, Precision::F32).map_err(text)?;
+            Session::new(&self.0, &plan, task.parameters, task.statistics, keeps, self.1).map_err(text)?;
         let stepper = Stepper::new(task.recipe.method, task.recipe.seed).map_err(text)?;
         drive(&mut Begun { session, stepper, task, steps: 0 })?;
         Ok(Support::Done)
     }
 }
 
-#[test]
-fn the_gpu_conforms() {
+/// Takes the device through the suite. The suite's tolerances are sums of roundings of half a unit of f32; where factors
+/// are rounded to fewer digits each of those is `scale` times as large.
+fn conforms(precision: Precision, scale: f64) {
     let gpu = Arc::new(Gpu::open(&Selector::default()).expect("a device"));
+    if precision != Precision::F32 && gpu.capability() < [8, 0] {
+        println!("{} has no {precision:?}", gpu.name());
+        return;
+    }
     let mut memory = Box::new(Memory::new());
     let mut failed = Vec::new();
-    let summary = run(&mut Cuda(gpu), &mut memory, |finding| {
-        failed.extend(finding.ok().filter(|f| !f.passes()).map(text));
+    let summary = run(&mut Cuda(gpu, precision), &mut memory, |finding| {
+        let far = |f: &Finding| f.distance > f.tolerance * scale;
+        failed.extend(finding.ok().filter(far).map(text));
     });
-    println!("{summary:?}");
+    println!("{precision:?}: {summary:?}, tolerances times {scale}");
     assert!(failed.is_empty(), "{failed:#?}");
     assert_eq!((summary.cases, summary.unsupported), (CASES.len(), 0));
+}
+
+#[test]
+fn the_gpu_conforms() {
+    conforms(Precision::F32, 1.0);
+}
+
+#[test]
+fn tf32_conforms_within_its_rounding() {
+    conforms(Precision::Tf32, Precision::Tf32.roundoff() * 16_777_216.0);
+}
+
+#[test]
+fn bf16_conforms_within_its_rounding() {
+    conforms(Precision::Bf16, Precision::Bf16.roundoff() * 16_777_216.0);
 }

@@ -60,12 +60,12 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
 }
 
-/// One step of `images` images in ghost batches of half of them. The change of the weights may differ by `bound` of its
-/// norm: it does where a value lies so near 0 that its ReLU turns.
-fn compare<const N: usize>(name: &str, network: &Network<N>, images: usize, bound: f64) {
-    let plan = Box::new(Plan::new(network, images / 2, Purpose::Training).expect("a plan"));
+/// One step of `images` images in so many ghost batches. The change of the weights may differ by `bound` of its norm: it
+/// does where a value lies so near 0 that its ReLU turns, and where a batch norm sees few values that are nearly alike.
+fn compare<const N: usize>(name: &str, network: &Network<N>, images: usize, count: usize, bound: f64) {
+    let plan = Box::new(Plan::new(network, images / count, Purpose::Training).expect("a plan"));
     let (pixels, labels) = batch(&plan, images, 5);
-    let ghosts = GhostBatches::new(images, 2);
+    let ghosts = GhostBatches::new(images, count);
     let (loss, weights, statistics) = expected(&plan, &pixels, &labels, ghosts);
     let (clean, running) = start(&plan);
     let gpu = gpu();
@@ -73,7 +73,7 @@ fn compare<const N: usize>(name: &str, network: &Network<N>, images: usize, boun
     let mut stepper = stepper();
     session.prepare(&plan, images).expect("memory");
     let batches = [Feed::Host { images: &pixels, labels: &labels }];
-    let step = Step { batches: &batches, ghosts: 2, first: 3, strength: STRENGTH, update: UPDATE, clip: CLIP };
+    let step = Step { batches: &batches, ghosts: count, first: 3, strength: STRENGTH, update: UPDATE, clip: CLIP };
     session.step(&mut stepper, &step).expect("launches");
     let outcomes = session.settle().expect("finite");
     let [outcome] = outcomes[..] else { panic!("{outcomes:?}") };
@@ -81,25 +81,25 @@ fn compare<const N: usize>(name: &str, network: &Network<N>, images: usize, boun
     let moved = distance(&weights, &clean);
     let error = distance(&ours, &weights) / moved;
     println!("{name}: loss {} and {loss}, change off by {error:.1e} of {moved:.1e}", outcome.loss);
-    assert!((outcome.loss - f64::from(loss)).abs() < 1e-5 * f64::from(loss.abs().max(1.0)), "{name}");
+    assert!((outcome.loss - f64::from(loss)).abs() < 0.1 * bound * f64::from(loss.abs().max(1.0)), "{name}");
     assert!(moved > 1e-3 && error < bound, "{name}: {error:e}");
     let of_statistics = distance(&session.read(Part::Statistics).expect("reads"), &statistics);
-    assert!(of_statistics <= 1e-5 * distance(&statistics, &running), "{name}: {of_statistics:e}");
+    assert!(of_statistics <= 0.1 * bound * distance(&statistics, &running), "{name}: {of_statistics:e}");
 }
 
 #[test]
 fn f1() {
-    compare("f1", &networks::f1::<32>().expect("fits"), 8, 1e-4);
+    compare("f1", &networks::f1::<32>().expect("fits"), 8, 2, 1e-4);
 }
 
 #[test]
 fn c1() {
-    compare("c1", &networks::c1::<32>().expect("fits"), 4, 1e-4);
+    compare("c1", &networks::c1::<32>().expect("fits"), 8, 2, 1e-3);
 }
 
 #[test]
 fn resnet20() {
-    compare("resnet20", &networks::cifar_resnet::<128>(20, 10).expect("fits"), 4, 1e-3);
+    compare("resnet20", &networks::cifar_resnet::<128>(20, 10).expect("fits"), 4, 2, 1e-4);
 }
 
 /// ResNet-18 for images of 32x32 pixels in the place of 224x224.
@@ -110,5 +110,5 @@ fn resnet18() {
     for node in large.nodes() {
         network.push_node(node.clone()).expect("fits");
     }
-    compare("resnet18", &network, 4, 1e-3);
+    compare("resnet18", &network, 4, 1, 1e-3);
 }
