@@ -1,6 +1,7 @@
 //! Takes a backend through all cases and compares it with the reference.
 
 use super::cases::{BATCH, CASES, Case, LAYERS};
+use super::golden::{GOLDEN, Golden};
 use super::reference::{Reference, norm, roundings, widen};
 use super::{Backend, Support, Task, Training};
 use crate::optimizer::Optimizer;
@@ -58,6 +59,8 @@ pub enum Check {
     Memory,
     /// The backend reported an error: distance 1, tolerance 0.
     Error,
+    /// The reference itself against values of PyTorch in float64, for single layers and networks.
+    Golden,
     /// Loss at the clean weights before training.
     Evaluation,
     /// Hits at the clean weights before training.
@@ -267,6 +270,9 @@ impl Comparison<'_> {
         let tolerance = self.roundings * U * (1.0 + logit);
         find(self.finding(0, Check::Evaluation, f64::from(loss) - exact.mean, tolerance));
         find(self.finding(0, Check::Hits, hits as f64 - exact.correct as f64, 0.0));
+        if let Some(golden) = self.golden() {
+            find(self.of_golden(exact.mean, golden.evaluation));
+        }
         Ok(())
     }
 
@@ -286,6 +292,13 @@ impl Comparison<'_> {
             return Ok(0.0);
         };
         training.read(self.after, self.statistics)?;
+        if let Some([of_loss, of_norm, of_product]) = self.golden().and_then(|golden| golden.training) {
+            let gradient = self.reference.gradient.iter().enumerate();
+            let product = gradient.map(|(i, g)| (i + 1) as f64 * g).sum();
+            find(self.of_golden(exact.loss, of_loss));
+            find(self.of_golden(exact.gradient, of_norm));
+            find(self.of_golden(product, of_product));
+        }
         *gradients += exact.gradient;
         // How many times an error of a gradient comes into the weights.
         let factor = match recipe.optimizer {
@@ -326,6 +339,15 @@ impl Comparison<'_> {
         let off = distance(self.statistics, self.reference.statistics);
         find(self.finding(step, Check::Restored, off, 0.0));
         Ok(())
+    }
+
+    fn golden(&self) -> Option<&'static Golden> {
+        GOLDEN.iter().find(|golden| golden.case == self.case.name)
+    }
+
+    /// Both are in f64: what is left are the roundings of some hundred operations.
+    fn of_golden(&self, value: f64, golden: f64) -> Finding {
+        self.finding(0, Check::Golden, value - golden, 1e-12 * (1.0 + golden.abs()))
     }
 
     /// The next images.

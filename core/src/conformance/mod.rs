@@ -6,6 +6,9 @@
 //! that is Algorithm 1 in f64 on core's kernels, at the exact f32 points w + θ. No allocator is needed: the suite runs
 //! on a microcontroller as on a PC.
 //!
+//! **Golden values.** The reference in turn is held to PyTorch in float64, for every single layer and network: its loss in
+//! evaluation and in training, and its gradient by two numbers. `tests/golden/conformance.py` made them.
+//!
 //! **Single layers.** Plain SGD at the rate 1024 shows gradients through the weights: w' = w − 1024 g holds g with a
 //! rounding error of 2^-24 of the larger one. So a backend need not be able to hand over a gradient.
 //!
@@ -25,6 +28,7 @@
 
 mod cases;
 mod compare;
+mod golden;
 mod micro;
 mod reference;
 

@@ -217,6 +217,12 @@ fn every_fault_is_found() {
     }
 }
 
+#[test]
+fn every_case_of_one_step_has_golden_values() {
+    let single = CASES.iter().filter(|case| case.steps == 1).map(|case| case.name);
+    assert!(single.eq(golden::GOLDEN.iter().map(|golden| golden.case)));
+}
+
 /// The suite's memory is as large as its largest cases need.
 #[test]
 fn memory_is_exact() {
