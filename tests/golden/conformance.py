@@ -174,7 +174,7 @@ pub(super) struct Golden {{
     pub training: Option<[f64; 3]>,
 }}
 
-#[expect(clippy::excessive_precision, clippy::unreadable_literal, reason = "the digits of the source")]
+#[expect(clippy::unreadable_literal, reason = "the digits of the source")]
 pub(super) const GOLDEN: &[Golden] = &[
 {lines}];
 """

@@ -10,7 +10,7 @@ pub(super) struct Golden {
     pub training: Option<[f64; 3]>,
 }
 
-#[expect(clippy::excessive_precision, clippy::unreadable_literal, reason = "the digits of the source")]
+#[expect(clippy::unreadable_literal, reason = "the digits of the source")]
 pub(super) const GOLDEN: &[Golden] = &[
     Golden { case: "linear", evaluation: 0.15978380520634197, training: Some([1.4311772293381066, 1.274473883612918, 318.6946732550216]) },
     Golden { case: "linear without bias", evaluation: 0.16104852324865704, training: Some([1.4308913967101675, 1.2304957611863117, 289.5921735521843]) },

@@ -7,23 +7,27 @@
 use smoothout::micro::storage::{Storage, StorageError};
 use smoothout::micro::{Config, Counters, ModelError, ModelFile, Session, SessionError, Slices};
 use smoothout::plan::{Plan, Purpose};
-use smoothout::step::{Method, SmoothOut};
+use smoothout::step::{Draws, Method, SmoothOut};
 use smoothout_qemu::digits::MODEL;
 use smoothout_qemu::flash::{CAPACITY, Failure, Flash};
-use smoothout_qemu::workloads::{LABELS, W1};
+use smoothout_qemu::workloads::{LABELS, W1, W3B, Workload};
 use smoothout_qemu::{image, say};
 
 smoothout_qemu::panics_do_not_link!();
 image!(run);
 
-const STRENGTH: f32 = 0.1;
+/// Values of the largest session's state, and of its arena.
+const STATE: usize = 3000;
+const ARENA: usize = 16_000;
 
 fn run() -> Result<(), &'static str> {
     models();
+    let mut arena = [0.0; ARENA];
+    let refused = |_| "a session is refused";
+    sessions::<_, 2>(&W1, &mut arena).map_err(refused)?;
+    sessions::<_, 5>(&W3B, &mut arena).map_err(refused)?;
     let network = W1.network().map_err(|_| "no network")?;
     let plan = Plan::new(&network, 8, Purpose::Training).map_err(|_| "no plan")?;
-    let mut arena = [0.0; 4000];
-    sessions(&plan, &mut arena).map_err(|_| "a session is refused")?;
     power(&plan, &mut arena)
 }
 
@@ -67,32 +71,56 @@ fn verdict(bytes: &[u8]) -> &'static str {
     }
 }
 
-fn sessions(plan: &Plan<3>, arena: &mut [f32]) -> Result<(), SessionError> {
-    let model = Slices { parameters: W1.parameters, statistics: W1.statistics };
+/// What a session refuses leaves its state as it was to the bit: noise is never in the weights.
+fn sessions<const N: usize, const S: usize>(
+    workload: &Workload<N>,
+    arena: &mut [f32],
+) -> Result<(), SessionError> {
+    let missing = SessionError::Unsupported { what: "this workload" };
+    let network = workload.network().map_err(|_| missing)?;
+    let plan = Plan::new(&network, 8, Purpose::Training).map_err(|_| missing)?;
+    let model = Slices { parameters: workload.parameters, statistics: workload.statistics };
+    let images = workload.images;
     let mut bad = [0.0; 512];
-    bad.iter_mut().zip(W1.images).for_each(|(to, from)| *to = *from);
+    bad.iter_mut().zip(images).for_each(|(to, from)| *to = *from);
     if let Some(last) = bad.last_mut() {
         *last = f32::NAN;
     }
-    for (name, method) in [("SGD", Method::Sgd), ("AdaSmoothOut", Method::SmoothOut(SmoothOut::adaptive()))] {
-        let config = Config { strength: STRENGTH, ..Config::new(method, 0.01) };
-        let needed = Session::required(plan, &config)?;
+    let ada = SmoothOut::adaptive();
+    let draws = Draws { count: 3, ..ada.draws };
+    for (name, method) in [
+        ("SGD", Method::Sgd),
+        ("AdaSmoothOut", Method::SmoothOut(ada)),
+        ("AdaSmoothOut, three draws", Method::SmoothOut(SmoothOut { draws, ..ada })),
+    ] {
+        say!(workload.name, ", ", name, ":");
+        let config = Config::new(method, 0.01);
+        let needed = Session::required(&plan, &config)?;
         let short = arena.get_mut(..needed - 1).unwrap_or_default();
-        if let Err(SessionError::Arena { needed, given }) = Session::<2>::new(plan, &model, config, short) {
-            say!(name, ": an arena of ", given, " values is refused, ", needed, " are needed");
+        if let Err(SessionError::Arena { needed, given }) = Session::<S>::new(&plan, &model, config, short) {
+            say!("  an arena of ", given, " values is refused, ", needed, " are needed");
         }
-        let mut session = Session::<2>::new(plan, &model, config, arena)?;
-        say!(name, ": too few images: ", error(session.step(W1.images, &LABELS[..7])));
-        say!(name, ": a label that is no class: ", error(session.step(W1.images, &[0, 1, 2, 3, 4, 5, 6, 10])));
-        say!(name, ": a pixel that is not a number: ", error(session.step(&bad, &LABELS)));
-        // Noise that was added in place and taken away costs two roundings at most.
-        let moved = session.weights().iter().zip(W1.parameters).filter(|(now, before)| {
-            let bound = f32::EPSILON * (2.0 * before.abs() + 1.0);
-            let distance = (**now - **before).abs();
-            !(distance <= bound)
-        });
-        say!(name, ": weights that did not come back: ", moved.count());
-        say!(name, ": then a good step: ", error(session.step(W1.images, &LABELS)));
+        let mut session = Session::<S>::new(&plan, &model, config, arena)?;
+        say!("  a good step: ", error(session.step(images, &LABELS)));
+        let mut before = [0.0; STATE];
+        before.iter_mut().zip(session.state()).for_each(|(to, from)| *to = *from);
+        say!("  too few images: ", error(session.step(images, &LABELS[..7])));
+        say!("  a label that is no class: ", error(session.step(images, &[0, 1, 2, 3, 4, 5, 6, 10])));
+        say!("  a pixel that is not a number: ", error(session.step(&bad, &LABELS)));
+        if method != Method::Sgd {
+            session.set_strength(f32::INFINITY);
+            say!("  noise without bound: ", error(session.step(images, &LABELS)));
+            session.set_strength(0.1);
+        }
+        session.begin(images, &LABELS)?;
+        while session.pass_logits().is_none() {
+            session.advance(images, &LABELS)?;
+        }
+        say!("  another step within a step: ", error(session.step(images, &LABELS)));
+        session.abort();
+        let moved = session.state().iter().zip(&before).filter(|(now, then)| now.to_bits() != then.to_bits());
+        say!("  values of the state that differ from those before, dropped step and all: ", moved.count());
+        say!("  then a good step: ", error(session.step(images, &LABELS)));
     }
     Ok(())
 }
@@ -103,11 +131,13 @@ fn error<T>(result: Result<T, SessionError>) -> &'static str {
         Err(SessionError::Length { .. }) => "a length is refused",
         Err(SessionError::Label(_)) => "the label is refused",
         Err(SessionError::Loss { .. }) => "the loss is refused",
+        Err(SessionError::Method(_)) => "the noise is refused",
+        Err(SessionError::Order { .. }) => "out of order",
         Err(_) => "another error",
     }
 }
 
-/// Power goes in every single operation of a save.
+/// Power goes in every single operation of a save: the first one ever, and one over an older state.
 fn power(plan: &Plan<3>, arena: &mut [f32]) -> Result<(), &'static str> {
     let model = Slices { parameters: W1.parameters, statistics: W1.statistics };
     let config = Config::new(Method::SmoothOut(SmoothOut::constant()), 0.01);
@@ -119,32 +149,37 @@ fn power(plan: &Plan<3>, arena: &mut [f32]) -> Result<(), &'static str> {
         *counters = session.counters();
     }
     let [before, after] = &states;
-    let (mut cuts, mut older, mut newer) = (0, 0u32, 0u32);
-    loop {
-        cuts += 1;
-        let mut storage = open(Flash::new()).map_err(|_| "the flash is refused")?;
-        storage.save(before.1, &[&before.0]).map_err(|_| "the first save failed")?;
-        let mut flash = storage.into_flash();
-        flash.left = Some(cuts);
-        let mut storage = open(flash).map_err(|_| "the flash is refused")?;
-        let saved = storage.save(after.1, &[&after.0]);
-        let mut flash = storage.into_flash();
-        flash.left = None;
-        let mut storage = open(flash).map_err(|_| "the flash is refused after the cut")?;
-        let mut found = [0.0f32; 2410];
-        let counters = storage.load(&mut [&mut found]).map_err(|_| "no state can be loaded after the cut")?;
-        if counters == Some(before.1) && found == before.0 {
-            older += 1;
-        } else if counters == Some(after.1) && found == after.0 {
-            newer += 1;
-        } else {
-            return Err("neither the older nor the newer state is whole");
+    for first in [true, false] {
+        let (mut cuts, mut older, mut newer) = (0, 0u32, 0u32);
+        loop {
+            cuts += 1;
+            let mut storage = open(Flash::new()).map_err(|_| "the flash is refused")?;
+            if !first {
+                storage.save(before.1, &[&before.0]).map_err(|_| "the first save failed")?;
+            }
+            let mut flash = storage.into_flash();
+            flash.left = Some(cuts);
+            let mut storage = open(flash).map_err(|_| "the flash is refused")?;
+            let saved = storage.save(after.1, &[&after.0]);
+            let mut flash = storage.into_flash();
+            flash.left = None;
+            let mut storage = open(flash).map_err(|_| "the flash is refused after the cut")?;
+            let mut found = [0.0f32; 2410];
+            let counters = storage.load(&mut [&mut found]).map_err(|_| "no state can be loaded after the cut")?;
+            if (first && counters.is_none()) || (!first && counters == Some(before.1) && found == before.0) {
+                older += 1;
+            } else if counters == Some(after.1) && found == after.0 {
+                newer += 1;
+            } else {
+                return Err("neither the older nor the newer state is whole");
+            }
+            if saved.is_ok() {
+                break;
+            }
         }
-        if saved.is_ok() {
-            break;
-        }
+        let (what, old) = if first { ("the first save", "nothing") } else { ("a save", "the older state") };
+        say!("power cuts in ", what, ": ", cuts - 1, "; afterwards ", old, " ", older, " times, the newer state ", newer);
     }
-    say!("power cuts in a save: ", cuts - 1, "; whole afterwards: the older state ", older, " times, the newer ", newer);
     Ok(())
 }
 

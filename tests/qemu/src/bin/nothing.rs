@@ -11,6 +11,9 @@ smoothout_qemu::panics_do_not_link!();
 
 #[entry]
 fn main() -> ! {
+    // What `run` checks: a panic that can be reached is an error of the linker.
+    #[cfg(feature = "planted-panic")]
+    assert_ne!(core::hint::black_box(0), 1);
     // Functions of the compiler's that copy and clear memory, which every firmware has.
     let mut words = core::hint::black_box([0u32; 64]);
     words.fill(core::hint::black_box(0));
