@@ -19,7 +19,7 @@ fn suite() -> Result<(), &'static str> {
         Ok(finding) => {
             hash.push(finding.distance as f32);
             if !finding.passes() {
-                say!("too far off: ", finding.case, ", step ", finding.step);
+                say!("too far off: ", finding.case, ", step ", finding.step as usize);
             }
         }
         Err(name) => say!("not supported: ", name),
