@@ -169,6 +169,25 @@ fn the_last_block() {
     assert_eq!(run("membar.cta;").unwrap_err().kind, Kind::Race);
 }
 
+/// Whichever of many blocks on several host threads comes last, what the others wrote is ordered before it.
+#[test]
+fn the_last_of_many_blocks() {
+    let text = format!(
+        "{HEAD} ld.param.u64 %d6, [o]; st.global.u32 [%d3], %r4; membar.gl; bar.sync 0; setp.eq.u32 %p1, %r1, 0; @!%p1 bra W;
+         atom.global.inc.u32 %r6, [%d6], 199; st.shared.u32 [1024], %r6; W: bar.sync 0; ld.shared.u32 %r7, [1024]; setp.ne.u32 %p2, %r7, 199; @%p2 bra E;
+         mov.u32 %r8, %r1; mov.u32 %r9, 0; L: mul.wide.u32 %d7, %r8, 4; add.u64 %d7, %d1, %d7; ld.global.u32 %r10, [%d7]; add.u32 %r9, %r9, %r10;
+         add.u32 %r8, %r8, 32; setp.lt.u32 %p3, %r8, 6400; @%p3 bra L; red.global.add.u32 [%d6+4], %r9; E:"
+    );
+    let program = kernel_ok(".u64 a, .u64 o", &text);
+    let mut device = Device::new();
+    device.workers = 4;
+    for _ in 0..100 {
+        let (a, o) = (device.empty(6400), device.buffer(&[0, 0]));
+        device.launch(&program, 200, 32, 4, &[a, o]).unwrap_or_else(|fault| panic!("{fault}"));
+        assert_eq!(device.read(o, 2), [0, 6399 * 6400 / 2]);
+    }
+}
+
 #[test]
 fn divergent_barriers() {
     fine("bar.sync 0;", 1, 48);

@@ -54,7 +54,7 @@ impl Machine<'_> {
         traffic.bytes += bytes * u64::from(mask.count_ones());
         traffic.sectors += u64::from(shape.sectors);
         if self.launch.races != Races::Off {
-            self.global_races(a, mask, bytes, access, shape)?;
+            self.global_races(a, bytes, access, shape)?;
         }
         Ok(places)
     }

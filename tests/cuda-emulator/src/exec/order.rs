@@ -5,17 +5,20 @@
 //! may read what the others wrote. Only the block as a whole is followed: writes after its release count as released.
 
 use super::fault::{Fault, Kind};
+use super::launch::Races;
 use super::machine::{Machine, lanes_of};
 use super::pattern::Shape;
 use super::program::Step;
 use crate::memory::races::{Access, GlobalActor, SharedActor, SharedConflict, global_access, global_record};
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 /// For each address of a synchronising atomic: blocks by the order in which they came.
 #[derive(Default)]
 pub struct Order {
     arrivals: Mutex<HashMap<u64, HashMap<u32, usize>>>,
+    /// Held from a block's arrival to the end of its atomic operation, so that both have one order.
+    turn: Mutex<()>,
 }
 
 impl Order {
@@ -58,7 +61,23 @@ fn extent(address: u64, bytes: u64) -> (u64, u64) {
     if bytes >= 4 { (15, bytes / 4) } else { (((1 << bytes) - 1) << (address % 4), 1) }
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
+    /// Before an atomic operation on these addresses of global memory: if the block has fenced, it releases and acquires
+    /// there. Hold what this gives until the operation is done.
+    #[must_use]
+    pub fn take_turn(&mut self, addresses: &[u64; 32], mask: u32) -> Option<MutexGuard<'a, ()>> {
+        if self.launch.races == Races::Off || !self.acquired.fenced {
+            return None;
+        }
+        let order = &self.launch.order;
+        let turn = order.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for lane in lanes_of(mask) {
+            let count = order.arrive(addresses[lane], self.block_number);
+            self.acquired.counts.insert(addresses[lane], count);
+        }
+        Some(turn)
+    }
+
     /// # Errors
     /// The first race found.
     pub fn check_shared_races(
@@ -110,7 +129,6 @@ impl Machine<'_> {
     pub fn global_races(
         &mut self,
         a: &[u64; 32],
-        mask: u32,
         bytes: u64,
         access: Access,
         shape: Shape,
@@ -118,12 +136,6 @@ impl Machine<'_> {
         let interval = self.interval.wrapping_sub(self.first_interval);
         let actor = GlobalActor::new(self.launch.number, self.block_number, interval, self.warp);
         let (start, races) = (self.launch.arena.region.start, self.launch.arena.races);
-        if access == Access::Atomic && self.acquired.fenced {
-            for lane in lanes_of(mask) {
-                let count = self.launch.order.arrive(a[lane], self.block_number);
-                self.acquired.counts.insert(a[lane], count);
-            }
-        }
         // Lanes of one warp do not race with each other here, so one of each address will do.
         for lane in lanes_of(shape.first) {
             let (bits, words) = extent(a[lane], bytes);

@@ -133,6 +133,7 @@ where
         1 => Space::Shared,
         _ => Space::Generic,
     };
+    let _turn = if space == Space::Shared { None } else { m.take_turn(&a, mask) };
     let places = m.places(space, &a, mask, T::Raw::BYTES, Access::Atomic)?;
     let b = *m.get::<T::Raw>(c.r[2]);
     let other = if c.r[3] == NONE { b } else { *m.get::<T::Raw>(c.r[3]) };
