@@ -99,12 +99,14 @@ fn check_strength(options: &Options) -> Result<(), CommandError> {
     Err(CommandError::Request(problem))
 }
 
-/// The saved configuration; what does not change the result may be given anew.
+/// The saved configuration. What does not change the result may be given anew, and the device, on which the run then goes
+/// on with that one's rounding.
 fn resumed(asked: Options, saved: Config) -> Result<Options, CommandError> {
     let free = Options {
         threads: asked.threads,
         data_root: asked.data_root.clone(),
         keep_every: asked.keep_every,
+        device: asked.device,
         ..Options::default()
     };
     let saved = Options::from(saved);

@@ -37,7 +37,7 @@ pub use memory::Images;
 pub use name::Name;
 pub use normalize::{Normalization, Statistics, statistics};
 pub use picture::{PictureOptions, TrainCrop, decode_picture};
-pub use split::{Pass, Split, Validation};
+pub use split::{Bytes, Pass, Split, Validation};
 
 use std::path::PathBuf;
 

@@ -22,8 +22,12 @@ fn hash(x: u64) -> u64 {
 
 /// The generator at an address.
 pub(crate) fn generator(seed: u64, purpose: Purpose, epoch: u64, index: u64) -> Xoshiro256PlusPlus {
-    let key = hash(hash(hash(hash(seed) ^ purpose as u64) ^ epoch) ^ index);
-    Xoshiro256PlusPlus::seed_from_u64(key)
+    Xoshiro256PlusPlus::seed_from_u64(hash(base(seed, purpose, epoch) ^ index))
+}
+
+/// What all addresses of a seed, a purpose and an epoch have in common.
+pub(crate) fn base(seed: u64, purpose: Purpose, epoch: u64) -> u64 {
+    hash(hash(hash(seed) ^ purpose as u64) ^ epoch)
 }
 
 /// A whole number in `0..n` (0 for n = 0). The bias is below n / 2^64.

@@ -6,7 +6,7 @@ use super::folder::ClassFolder;
 use super::memory::Images;
 use super::normalize::Table;
 use super::picture::{self, PictureOptions};
-use super::random::{Purpose, generator, permutation};
+use super::random::{Purpose, base, generator, permutation};
 use std::sync::Arc;
 
 /// Where the images of a split are, and how they become network inputs.
@@ -55,6 +55,17 @@ pub enum Pass {
         /// Epoch, from 0.
         epoch: u64,
     },
+}
+
+/// Images that lie in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Bytes<'a> {
+    /// Images and labels of the whole set, by index.
+    pub images: &'a Images,
+    /// The value of every byte, 256 a channel.
+    pub table: &'a [f32],
+    /// How they are augmented in training.
+    pub augmentation: Augmentation,
 }
 
 /// A part of a data set. Cloning is cheap: the images are shared.
@@ -119,6 +130,24 @@ impl Split {
             Source::Memory { images, .. } => images.labels[index as usize].into(),
             Source::Pictures { folder, .. } => folder.label(index),
         })
+    }
+
+    /// The images as they lie in memory, for a device that takes them whole; `None` for pictures, which are decoded one by
+    /// one.
+    #[must_use]
+    pub fn bytes(&self) -> Option<Bytes<'_>> {
+        let Source::Memory { images, tables, augmentation } = &*self.source else { return None };
+        Some(Bytes { images, table: tables.as_flattened(), augmentation: *augmentation })
+    }
+
+    /// Indices of the images of an epoch of training, in the order in which they are read, and the address of their
+    /// augmentation: an image's is that of the generator seeded with the first output of SplitMix64 seeded with it and the
+    /// image's index, one xor the other.
+    #[must_use]
+    pub fn epoch(&self, seed: u64, epoch: u64) -> (Vec<u32>, u64) {
+        let positions = self.epoch_order(seed, epoch);
+        let indices = positions.iter().map(|position| self.indices[*position as usize]).collect();
+        (indices, base(seed, Purpose::Augmentation, epoch))
     }
 
     /// Threads that reading in the background is worth: one for images in memory; for pictures, which are decoded,

@@ -1,12 +1,14 @@
 //! An NVIDIA GPU.
 
 use super::{Batch, Device, DeviceError, Evaluation, Failed, Gradient, Keeps, Outcome, Part, Step};
+use crate::data::{Augmentation, Bytes, Split};
 use crate::net::{NetPlan, initial_statistics};
 use crate::options::{CudaName, CudaPrecision};
 use smoothout::backend::Draw;
 use smoothout::noise::Address;
 use smoothout::step::{StepError, Stepper};
-use smoothout_gpu::{Failure, Feed, Gpu, GpuError, Precision, Selector, Session};
+use smoothout_gpu::{DataSet, Failure, Feed, Gpu, GpuError, Placement, Precision, Selector, Session};
+use std::ops::Range;
 
 /// A network on a GPU.
 #[derive(Debug)]
@@ -15,6 +17,16 @@ pub struct Cuda {
     session: Session,
     /// Images of the largest batch that there is room for.
     images: usize,
+    own: Option<Own>,
+}
+
+/// A training split on the device.
+#[derive(Debug)]
+struct Own {
+    set: DataSet,
+    split: Split,
+    /// The augmentation of the epoch.
+    placement: Option<Placement>,
 }
 
 impl Cuda {
@@ -43,14 +55,20 @@ impl Cuda {
             CudaPrecision::Bf16 => Precision::Bf16,
         };
         let session = Session::new(&gpu, &plan, weights, &statistics, keeps, precision).map_err(gpu_error)?;
-        Ok(Self { images: plan.batch(), plan, session })
+        Ok(Self { images: plan.batch(), plan, session, own: None })
     }
 
-    /// The device: its number, UUID, name and compute capability.
-    pub fn describe(&self) -> String {
-        let gpu = self.session.gpu();
-        let [major, minor] = gpu.capability();
-        format!("cuda:{} ({}, {}, compute capability {major}.{minor})", gpu.number(), gpu.name(), gpu.uuid())
+    fn launch(&mut self, stepper: &mut Stepper, step: &Step<'_>, batches: &[Feed<'_>]) -> Result<Vec<Outcome>, Failed> {
+        let step = smoothout_gpu::Step {
+            batches,
+            ghosts: step.ghosts,
+            first: step.first,
+            strength: step.strength,
+            update: step.update,
+            clip: step.clip,
+        };
+        let outcomes = self.session.step(stepper, &step).map_err(failed)?;
+        Ok(outcomes.iter().map(outcome).collect())
     }
 }
 
@@ -112,16 +130,56 @@ impl Device for Cuda {
             self.prepare(batch.labels.len())?;
         }
         let batches: Vec<Feed<'_>> = step.batches.iter().map(|batch| feed(*batch)).collect();
-        let step = smoothout_gpu::Step {
-            batches: &batches,
-            ghosts: step.ghosts,
-            first: step.first,
-            strength: step.strength,
-            update: step.update,
-            clip: step.clip,
-        };
-        let outcomes = self.session.step(stepper, &step).map_err(failed)?;
-        Ok(outcomes.iter().map(outcome).collect())
+        self.launch(stepper, step, &batches)
+    }
+
+    fn adopt(&mut self, split: &Split) -> Result<bool, DeviceError> {
+        let Some(Bytes { images, table, .. }) = split.bytes() else { return Ok(false) };
+        let gpu = self.session.gpu();
+        let [free, _] = gpu.memory().map_err(gpu_error)?;
+        if DataSet::bytes(images.shape, images.len()) > free / 2 {
+            return Ok(false);
+        }
+        let (shape, classes) = (images.shape, self.plan.classes());
+        let set = DataSet::new(gpu, shape, &images.pixels, &images.labels, table, classes).map_err(gpu_error)?;
+        self.own = Some(Own { set, split: split.clone(), placement: None });
+        Ok(true)
+    }
+
+    fn arrange(&mut self, seed: u64, epoch: u64) -> Result<(), DeviceError> {
+        let gpu = self.session.gpu().clone();
+        let own = self.own.as_mut().ok_or_else(|| DeviceError::Step("no split was adopted".into()))?;
+        let Some(Bytes { augmentation, .. }) = own.split.bytes() else { return Ok(()) };
+        let (order, base) = own.split.epoch(seed, epoch);
+        own.set.arrange(&gpu, &order).map_err(gpu_error)?;
+        let Augmentation { crop, pad, fill, flip } = augmentation;
+        own.placement = Some(Placement { crop, pad, fill, flip, base });
+        Ok(())
+    }
+
+    fn begin_of_epoch(
+        &mut self,
+        stepper: &mut Stepper,
+        step: &Step<'_>,
+        places: &[Range<usize>],
+    ) -> Result<Vec<Outcome>, Failed> {
+        for range in places {
+            self.prepare(range.len())?;
+        }
+        let own = self.own.take().ok_or_else(|| DeviceError::Step("no split was adopted".into()))?;
+        let Own { set, placement, .. } = &own;
+        let feed = |range: &Range<usize>| Feed::Set { set, start: range.start, count: range.len(), placement: *placement };
+        let batches: Vec<Feed<'_>> = places.iter().map(feed).collect();
+        let result = self.launch(stepper, step, &batches);
+        self.own = Some(own);
+        result
+    }
+
+    fn describe(&self) -> Option<String> {
+        let gpu = self.session.gpu();
+        let [major, minor] = gpu.capability();
+        let (number, name, uuid) = (gpu.number(), gpu.name(), gpu.uuid());
+        Some(format!("cuda:{number}: {name}, {uuid}, compute capability {major}.{minor}"))
     }
 
     fn settle(&mut self) -> Result<Vec<Outcome>, Failed> {

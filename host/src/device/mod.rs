@@ -13,12 +13,14 @@ pub use cuda::Cuda;
 pub use micro::Micro;
 pub use portable::Portable;
 
+use crate::data::Split;
 use crate::net::NetPlan;
 use smoothout::backend::Draw;
 use smoothout::ghost::GhostBatches;
 use smoothout::noise::Address;
 use smoothout::optimizer::Update;
 use smoothout::step::Stepper;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Images (n, C, H, W), already normalised, with their labels.
@@ -215,6 +217,45 @@ pub trait Device {
     /// This step failed, or one that was begun before it.
     fn begin(&mut self, stepper: &mut Stepper, step: &Step<'_>) -> Result<Vec<Outcome>, Failed> {
         Ok(vec![self.step(stepper, step)?])
+    }
+
+    /// Takes the images of a training split whole, for [`begin_of_epoch`](Self::begin_of_epoch); `false` where it does not,
+    /// and batches come from the host.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn adopt(&mut self, split: &Split) -> Result<bool, DeviceError> {
+        let _ = split;
+        Ok(false)
+    }
+
+    /// An epoch of the adopted split begins: its order and augmentation are those of [`Split::epoch`].
+    ///
+    /// # Errors
+    /// The device failed, or has not adopted a split.
+    fn arrange(&mut self, seed: u64, epoch: u64) -> Result<(), DeviceError> {
+        let _ = (seed, epoch);
+        Err(DeviceError::Step("the device has no images of its own".into()))
+    }
+
+    /// As [`begin`](Self::begin), on batches of the adopted split: these places in the epoch's order, in the place of
+    /// `step.batches`.
+    ///
+    /// # Errors
+    /// As there, and when no epoch was arranged.
+    fn begin_of_epoch(
+        &mut self,
+        stepper: &mut Stepper,
+        step: &Step<'_>,
+        places: &[Range<usize>],
+    ) -> Result<Vec<Outcome>, Failed> {
+        let _ = (stepper, step, places);
+        Err(DeviceError::Step("the device has no images of its own".into()).into())
+    }
+
+    /// What it is, where that is not the program's own machine.
+    fn describe(&self) -> Option<String> {
+        None
     }
 
     /// Waits for all steps that were begun, and returns what came of those that was not told yet.

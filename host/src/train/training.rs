@@ -10,6 +10,7 @@ use crate::run::{EventWriter, MetricsLog, MetricsRow, RunFolder};
 use serde::Serialize;
 use smoothout::backend::Draw;
 use smoothout::optimizer::Update;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -102,6 +103,10 @@ pub fn train(
 ) -> Result<Report, TrainError> {
     let mut device = device(config, setup)?;
     device.prepare(config.batch)?;
+    let adopted = device.adopt(&setup.data.train)?;
+    if let Some(description) = device.describe() {
+        progress.report("device", &Described { device: &description }, &format!("on {description}"));
+    }
     let mut at = Position { epoch: 0, updates: 0, best: None, sums: [0.0; 4], batch: 0 };
     let resumed = folder.load_last()?;
     if let Some(checkpoint) = &resumed {
@@ -116,7 +121,7 @@ pub fn train(
     let mut metrics = folder.metrics(u64::from(at.epoch))?;
     let mut events = folder.events(resumed.is_some().then_some(at.updates + 1))?;
     while at.epoch < config.epochs {
-        epoch(config, setup, &mut *device, folder, progress, stop, &mut at)?;
+        epoch(config, setup, &mut *device, adopted, folder, progress, stop, &mut at)?;
         let row = measure(config, setup, &mut *device, &at)?;
         record(&mut metrics, &mut events, progress, row)?;
         let score = score(config.select, &row);
@@ -166,11 +171,27 @@ pub fn selected(select: SelectName, rows: &[MetricsRow]) -> Option<&MetricsRow> 
     rows.iter().reduce(|best, row| if score(select, row) > score(select, best) { row } else { best })
 }
 
-/// One epoch, from the batch where the run stands.
+#[derive(Serialize)]
+struct Described<'a> {
+    device: &'a str,
+}
+
+/// Places in an epoch's order of up to `most` batches from number `first` on.
+fn places(config: &Config, images: usize, first: u64, most: usize) -> Vec<Range<usize>> {
+    let batch = |number: usize| {
+        let start = (first as usize + number) * config.batch;
+        start.min(images)..(start + config.batch).min(images)
+    };
+    (0..most).map(batch).take_while(|range| !range.is_empty()).collect()
+}
+
+/// One epoch, from the batch where the run stands. `adopted`: the device has the training images.
+#[expect(clippy::too_many_arguments, reason = "all that a run consists of")]
 fn epoch(
     config: &Config,
     setup: &mut Setup,
     device: &mut dyn Device,
+    adopted: bool,
     folder: &RunFolder,
     progress: &mut Progress,
     stop: &AtomicBool,
@@ -182,7 +203,10 @@ fn epoch(
         threads: setup.data.train.readers(),
         ..BatchOptions::train(config.batch, config.seed, u64::from(at.epoch))
     };
-    let mut batches = Batches::new(&setup.data.train, options)?;
+    if adopted {
+        device.arrange(config.seed, u64::from(at.epoch))?;
+    }
+    let mut batches = if adopted { None } else { Some(Batches::new(&setup.data.train, options)?) };
     if config.reset_optimizer && at.batch == 0 {
         forget(device)?;
     }
@@ -192,15 +216,18 @@ fn epoch(
     progress.start(&name, setup.batches, at.batch);
     let mut saved = Instant::now();
     loop {
+        let accumulate = config.accumulate as usize;
         let mut group: Vec<Read> = Vec::new();
-        while group.len() < config.accumulate as usize {
+        while let Some(batches) = batches.as_mut().filter(|_| group.len() < accumulate) {
             match batches.next()? {
                 // The buffer is lent for one call: a copy is needed where several batches make one update.
                 Some(batch) => group.push(batch.clone()),
                 None => break,
             }
         }
-        if group.is_empty() {
+        let most = if adopted { accumulate } else { 0 };
+        let places = places(config, setup.data.train.len(), at.batch, most);
+        if group.is_empty() && places.is_empty() {
             return settle(config, setup, device, folder, at);
         }
         let borrowed: Vec<Batch<'_>> =
@@ -219,7 +246,12 @@ fn epoch(
             },
             clip: setup.clip,
         };
-        let outcomes = match device.begin(&mut setup.stepper, &step) {
+        let begun = if adopted {
+            device.begin_of_epoch(&mut setup.stepper, &step, &places)
+        } else {
+            device.begin(&mut setup.stepper, &step)
+        };
+        let outcomes = match begun {
             Ok(outcomes) => outcomes,
             Err(failure) => return Err(failed(config, setup, device, folder, at, failure)),
         };
@@ -227,7 +259,7 @@ fn epoch(
             device.average(share)?;
         }
         at.updates += 1;
-        at.batch += group.len() as u64;
+        at.batch += (group.len() + places.len()) as u64;
         at.add(&outcomes);
         let loss = outcomes.last().map(|outcome| ("loss", f64::from(outcome.loss)));
         progress.update(at.batch, loss.as_slice());
