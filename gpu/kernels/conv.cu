@@ -51,7 +51,8 @@ __device__ void forward(const float* x, const float* weight, const float* bias, 
     int group = blockIdx.z, row_tiles = (s.group_filters() + ROWS - 1) / ROWS;
     int first = blockIdx.x % row_tiles * ROWS, rows = s.group_filters() - first;
     int filter = group * s.group_filters() + first;
-    Digits pixel(blockIdx.x / row_tiles * THREADS + threadIdx.x, s.out_height, s.out_width);
+    int column = blockIdx.x / row_tiles * THREADS;
+    Digits pixel(column + threadIdx.x, s.out_height, s.out_width);
     bool exists = pixel.high < draw.images;
     int image = draw.first + pixel.high;
     weight += (long long)blockIdx.y * weight_pitch;
@@ -60,7 +61,7 @@ __device__ void forward(const float* x, const float* weight, const float* bias, 
     int row = exists ? pixel.middle * s.stride_down - s.pad_down : B::OUTSIDE;
     B b(x + (exists ? (image * s.channels + group * s.group_channels()) * s.height * s.width : 0), {s.group_channels(), s.height, s.width}, s.taps_down,
         s.taps_across, row, pixel.low * s.stride_across - s.pad_across);
-    Math<Part, A, B> math;
+    Math<Part, A, B> math(rows, draw.images * s.out_height * s.out_width - column);
     multiply(math, a, b, steps(s.depth()), memory);
 
     int plane = s.out_height * s.out_width;
@@ -102,7 +103,8 @@ __device__ void input_gradient(const float* dy, const float* weight, float* dx, 
     int first = blockIdx.x % row_tiles * ROWS, rows = s.group_channels() - first;
     int column = blockIdx.x / row_tiles * THREADS;
     // The grid is made for the largest phase.
-    if (column >= draw.images * down.pixels * across.pixels) return;
+    int columns = draw.images * down.pixels * across.pixels - column;
+    if (columns <= 0) return;
     Digits pixel(column + threadIdx.x, down.pixels, across.pixels);
     bool exists = pixel.high < draw.images;
     int image = draw.first + pixel.high, filter = group * s.group_filters();
@@ -114,7 +116,7 @@ __device__ void input_gradient(const float* dy, const float* weight, float* dx, 
     int plane = s.out_height * s.out_width;
     B b(dy + (exists ? (image * s.filters + filter) * plane : 0), {s.group_filters(), s.out_height, s.out_width}, down.taps, across.taps,
         exists ? down.first + pixel.middle : B::OUTSIDE, across.first + pixel.low);
-    Math<Part, A, B> math;
+    Math<Part, A, B> math(rows, columns);
     multiply(math, a, b, steps(s.group_filters() * down.taps * across.taps), memory);
 
     int at = (down.start + pixel.middle * s.stride_down) * s.width + across.start + pixel.low * s.stride_across;
@@ -123,15 +125,15 @@ __device__ void input_gradient(const float* dy, const float* weight, float* dx, 
     write_results<Part>(math, {out, s.height * s.width, rows, nullptr, nullptr, false, 1.0f, accumulate}, memory);
 }
 
-// Rows are filters, columns (channel, tap row, tap column), k (image, output row, output column), of which part p of the sum has `part` from p * part on;
-// the parts lie `part_pitch` values apart. Where there is a bias, one more column of blocks makes its gradient.
+// Rows are filters, columns (tap row, tap column, channel), k (image, output row, output column), of which part p of the sum has `part` from p * part on;
+// the parts lie `part_pitch` values apart, in this order. A pitch of 0 says that there is but one part, which goes where the gradients lie, in the plan's order. Where there is a bias, one more column of blocks makes its gradient.
 template <template <class, class, class> class Math, int ROWS>
 __device__ void weight_gradient(const float* x, const float* dy, float* dweight, float* dbias, int part, int part_pitch, float scale, bool accumulate, const Shape& s) {
     using Part = Block<ROWS>;
     using A = OutputPixels<ROWS>;
-    using B = InputPixels;
+    using B = InputPixels<Part::WARP_COLUMNS>;
     __shared__ __align__(16) float memory[Memory<A, B>::WORDS];
-    __shared__ B::Row taps[THREADS];
+    __shared__ typename B::Row table[THREADS];
     int group = blockIdx.z, row_tiles = (s.group_filters() + ROWS - 1) / ROWS;
     int first = blockIdx.x % row_tiles * ROWS, rows = s.group_filters() - first;
     int filter = group * s.group_filters() + first, column = blockIdx.x / row_tiles * THREADS;
@@ -145,12 +147,13 @@ __device__ void weight_gradient(const float* x, const float* dy, float* dweight,
         return;
     }
     B b(x + group * s.group_channels() * s.height * s.width, {s.group_channels(), s.height, s.width}, s.channels * s.height * s.width,
-        {s.stride_down, s.stride_across}, {s.pad_down, s.pad_across}, {s.out_height, s.out_width}, begin, end, column, s.depth(), s.taps_down, s.taps_across, taps);
-    Math<Part, A, B> math;
+        {s.stride_down, s.stride_across}, {s.pad_down, s.pad_across}, {s.out_height, s.out_width}, begin, end, column, s.depth() - column, s.taps_down, s.taps_across, table);
+    Math<Part, A, B> math(rows, s.depth() - column);
     multiply(math, a, b, steps(end - begin), memory);
 
     int mine = column + threadIdx.x;
-    float* out = mine < s.depth() ? dweight + shift + filter * s.depth() + mine : nullptr;
+    int place = part_pitch ? mine : mine % s.group_channels() * s.taps() + mine / s.group_channels();
+    float* out = mine < s.depth() ? dweight + shift + filter * s.depth() + place : nullptr;
     write_results<Part>(math, {out, s.depth(), rows, nullptr, nullptr, false, scale, accumulate}, memory);
 }
 

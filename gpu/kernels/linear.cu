@@ -38,7 +38,7 @@ struct Place {
 
 template <class Part, template <class, class, class> class Math, class A, class B>
 __device__ void product(A& a, B& b, const Place& at, float* out, int columns, const float* bias, bool relu, float scale, bool accumulate, float* memory) {
-    Math<Part, A, B> math;
+    Math<Part, A, B> math(at.rows, columns - at.column);
     multiply(math, a, b, steps(at.depth), memory);
     int column = at.column + threadIdx.x;
     bool exists = column < columns;

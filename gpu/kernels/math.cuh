@@ -22,7 +22,7 @@ struct Block {
 constexpr int STRIPE = 32;
 constexpr int STRIPE_PITCH = THREADS + 8;
 
-// A and B are the loaders of the operands (see product.cuh), for their tiles' layouts.
+// A and B are the loaders of the operands (see product.cuh), for their tiles' layouts. Warps without a row or a column that exists do nothing.
 
 // N of a tile's rows for each of LANES lanes, four k at a time, read in pieces of 16 bytes.
 template <class Tile, int LANES, int N>
@@ -71,8 +71,13 @@ template <class Block, class A, class B>
 struct F32 {
     static constexpr int M = Block::WARP_ROWS / 4, N = Block::WARP_COLUMNS / 8;
     float sums[M][N] = {};
+    bool idle;
+
+    // `rows` and `columns` of the block exist.
+    __device__ F32(int rows, int columns) : idle(Block::row() >= rows || Block::column() >= columns) {}
 
     __device__ void step(const float* a, const float* b) {
+        if (idle) return;
         int lane = Block::lane();
 #pragma unroll 1
         for (int k = 0; k < DEPTH; k += 4) {
@@ -109,6 +114,13 @@ template <class Block, class A, class B>
 struct Fragments {
     static constexpr int M = Block::WARP_ROWS / 16, N = Block::WARP_COLUMNS / 8;
     float sums[M][N][4] = {};
+    bool idle;
+    int rows; // of this warp that exist
+
+    __device__ Fragments(int rows, int columns) : idle(Block::row() >= rows || Block::column() >= columns), rows(rows - Block::row()) {}
+
+    // Whether no row of fragment number `i` exists. Only narrow blocks ask: layers with few channels leave much of them empty.
+    __device__ bool empty(int i) const { return Block::ROWS == 32 && 16 * i >= rows; }
 
     // The four values of A's 16 x 8 fragment number `i`: (row, k), (row + 8, k), (row, k + 4), (row + 8, k + 4).
     static __device__ void left(const float* a, int i, int k, float (&values)[4]) {
@@ -163,13 +175,16 @@ __device__ inline unsigned to_bf16(float low, float high) {
 template <class Block, class A, class B>
 struct Tf32 : Fragments<Block, A, B> {
     using Base = Fragments<Block, A, B>;
+    using Base::Base;
 
     __device__ void step(const float* a, const float* b) {
+        if (this->idle) return;
 #pragma unroll
         for (int k = 0; k < DEPTH; k += 8) {
             unsigned left[Base::M][4], right[Base::N][2];
 #pragma unroll
             for (int i = 0; i < Base::M; i++) {
+                if (this->empty(i)) break;
                 float values[4];
                 Base::left(a, i, k, values);
 #pragma unroll
@@ -182,7 +197,8 @@ struct Tf32 : Fragments<Block, A, B> {
                 right[j][0] = operand<B>(values[0]), right[j][1] = operand<B>(values[1]);
             }
 #pragma unroll
-            for (int i = 0; i < Base::M; i++)
+            for (int i = 0; i < Base::M; i++) {
+                if (this->empty(i)) break;
 #pragma unroll
                 for (int j = 0; j < Base::N; j++) {
                     float(&c)[4] = this->sums[i][j];
@@ -190,6 +206,7 @@ struct Tf32 : Fragments<Block, A, B> {
                         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                         : "r"(left[i][0]), "r"(left[i][1]), "r"(left[i][2]), "r"(left[i][3]), "r"(right[j][0]), "r"(right[j][1]));
                 }
+            }
         }
     }
 };
@@ -199,13 +216,16 @@ struct Tf32 : Fragments<Block, A, B> {
 template <class Block, class A, class B>
 struct Bf16 : Fragments<Block, A, B> {
     using Base = Fragments<Block, A, B>;
+    using Base::Base;
 
     __device__ void step(const float* a, const float* b) {
+        if (this->idle) return;
         unsigned left[Base::M][4], right[Base::N][2];
 #pragma unroll
         for (int half = 0; half < 2; half++) {
 #pragma unroll
             for (int i = 0; i < Base::M; i++) {
+                if (this->empty(i)) break;
                 float values[4];
                 Base::left(a, i, 8 * half, values);
                 left[i][2 * half] = to_bf16(values[0], values[2]), left[i][2 * half + 1] = to_bf16(values[1], values[3]);
@@ -218,7 +238,8 @@ struct Bf16 : Fragments<Block, A, B> {
             }
         }
 #pragma unroll
-        for (int i = 0; i < Base::M; i++)
+        for (int i = 0; i < Base::M; i++) {
+            if (this->empty(i)) break;
 #pragma unroll
             for (int j = 0; j < Base::N; j++) {
                 float(&c)[4] = this->sums[i][j];
@@ -226,6 +247,7 @@ struct Bf16 : Fragments<Block, A, B> {
                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                     : "r"(left[i][0]), "r"(left[i][1]), "r"(left[i][2]), "r"(left[i][3]), "r"(right[j][0]), "r"(right[j][1]));
             }
+        }
     }
 };
 #endif

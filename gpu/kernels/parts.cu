@@ -8,12 +8,15 @@ __device__ float sum(const float* parts, int count, int pitch) {
     return sum;
 }
 
-// Gradient of a weight and, after it in the parts, of a bias: `weights` and `pitch - weights` values.
+// Gradient of a weight and, after it in the parts, of a bias: `weights` and `pitch - weights` values. In the parts a filter's weights lie (taps, channels), where
+// they go (channels, taps); for linear layers there is one tap, and the inputs are the channels.
 extern "C" __global__ void __launch_bounds__(THREADS)
-add_gradient_parts(const float* __restrict__ parts, int count, int pitch, int weights, float* __restrict__ dweight, float* __restrict__ dbias, float scale, int accumulate) {
+add_gradient_parts(const float* __restrict__ parts, int count, int pitch, int weights, int channels, int taps, float* __restrict__ dweight, float* __restrict__ dbias,
+                   float scale, int accumulate) {
     int i = blockIdx.x * THREADS + threadIdx.x;
     if (i >= pitch) return;
-    float* out = i < weights ? dweight + i : dbias + (i - weights);
+    int row = i / channels, filter = row / taps;
+    float* out = i < weights ? dweight + (filter * channels + i % channels) * taps + row % taps : dbias + (i - weights);
     *out = scale * sum(parts + i, count, pitch) + (accumulate ? *out : 0.0f);
 }
 

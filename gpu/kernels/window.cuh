@@ -191,8 +191,9 @@ struct OutputPixels : AlongK<ROWS> {
     }
 };
 
-// The right operand of a weight gradient: a row is (channel, tap row, tap column), k as above. What the rows stand for is worked out once and kept in shared
-// memory, as every thread has 16 of them.
+// The right operand of a weight gradient: a row is (tap row, tap column, channel), k as above. Warps have WARP_ROWS rows each; what none of a block's
+// warps with rows that exist reads is not written.
+template <int WARP_ROWS>
 struct InputPixels : AlongK<THREADS> {
     using Base = AlongK<THREADS>;
     struct alignas(16) Row {
@@ -203,31 +204,61 @@ struct InputPixels : AlongK<THREADS> {
     Planes planes;
     int image_size, stride_down, stride_across, pad_down, pad_across, end, number;
     Digits k, step;
-    const Row* taps;
+    int rows, taps_down, taps_across;
+    Digits first; // (tap row, tap column, channel) of the block's first row
+    const Row* table;
 
-    // `taps` are THREADS rows of shared memory; `first` is the block's first row, `count` how many there are in all.
+    // `table` are THREADS rows of shared memory; `begin_row` is the block's first row, `rows` how many there are from there on.
     __device__ InputPixels(const float* from, Planes planes, int image_size, const int (&stride)[2], const int (&pad)[2], const int (&output)[2], int begin, int end,
-                           int first, int count, int taps_down, int taps_across, Row* taps)
+                           int begin_row, int rows, int taps_down, int taps_across, Row* table)
         : from(from), planes(planes), image_size(image_size), stride_down(stride[0]), stride_across(stride[1]), pad_down(pad[0]), pad_across(pad[1]), end(end),
-          number(begin + threadIdx.x % DEPTH), k(number, output[0], output[1]), step(DEPTH, output[0], output[1]), taps(taps) {
-        int mine = first + threadIdx.x;
-        Digits row(mine, taps_down, taps_across);
+          number(begin + threadIdx.x % DEPTH), k(number, output[0], output[1]), step(DEPTH, output[0], output[1]), rows(rows), taps_down(taps_down),
+          taps_across(taps_across), first(begin_row, taps_across, planes.channels), table(table) {
+        Digits mine(begin_row + threadIdx.x, taps_across, planes.channels);
+        Row row = {(mine.low * planes.height + mine.high) * planes.width + mine.middle, mine.high, mine.middle, 0};
         // A row that does not exist lies outside of every image.
-        int down = mine < count ? row.middle : 1 << 30;
-        taps[threadIdx.x] = {(row.high * planes.height + row.middle) * planes.width + row.low, down, row.low, 0};
+        if (mine.high >= taps_down) row.down = 1 << 30;
+        table[threadIdx.x] = row;
         __syncthreads();
     }
 
     __device__ void load(float* tile) {
         int top = k.middle * stride_down - pad_down, left = k.low * stride_across - pad_across;
         const float* at = settled(from + k.high * image_size + top * planes.width + left);
-#pragma unroll
-        for (int m = 0; m < EACH; m++) {
-            Row row = taps[Base::row(m)];
-            bool exists = unsigned(top + row.down) < unsigned(planes.height) && unsigned(left + row.across) < unsigned(planes.width) && number < end;
-            copies.value(m, tile + place(m), at + row.offset, exists);
-        }
+        if (planes.channels % 8 == 0) load_eights(tile, at, top, left);
+        else load_each(tile, at, top, left);
         k.add(step);
         number += DEPTH;
+    }
+
+    // Eight neighbouring rows are channels of one tap, which is the same in all threads.
+    __device__ void load_eights(float* tile, const float* corner, int top, int left) {
+        int channel = first.low, down = first.high, across = first.middle;
+        long long plane = planes.height * planes.width, eight = 8 * plane;
+        const float* at = settled(corner + (channel + Base::row(0)) * plane + down * planes.width + across);
+        bool exists = met(top + down, left + across, down);
+#pragma unroll
+        for (int m = 0; m < EACH; m++, at += eight) {
+            if (m % (WARP_ROWS / 8) == 0 && 8 * m >= rows) break;
+            copies.value(m, tile + place(m), at, exists);
+            if ((channel += 8) < planes.channels) continue;
+            channel = 0;
+            if (++across == taps_across) across = 0, down++;
+            at = settled(corner + Base::row(0) * plane - eight + down * planes.width + across);
+            exists = met(top + down, left + across, down);
+        }
+    }
+
+    // What the rows stand for comes from shared memory, as every thread has 16 of them.
+    __device__ void load_each(float* tile, const float* corner, int top, int left) {
+#pragma unroll
+        for (int m = 0; m < EACH; m++) {
+            Row row = table[Base::row(m)];
+            copies.value(m, tile + place(m), corner + row.offset, met(top + row.down, left + row.across, 0));
+        }
+    }
+
+    __device__ bool met(int row, int column, int tap_row) const {
+        return unsigned(row) < unsigned(planes.height) && unsigned(column) < unsigned(planes.width) && tap_row < taps_down && number < end;
     }
 };

@@ -166,7 +166,8 @@ impl Conv {
         let pitch = self.weights() + with_bias * self.output.channels;
         int("values of the workspace", parts.workspace(pitch))?;
         let to = gradients.of_kernel(parts, self.weights(), workspace);
-        let [part, part_pitch] = [int("pixels", parts.len)?, int("weights", pitch)?];
+        // 0: the kernel writes in the plan's order.
+        let [part, part_pitch] = [int("pixels", parts.len)?, if parts.count == 1 { 0 } else { int("weights", pitch)? }];
         let (scale, accumulate) = (to.deliver.scale, i32::from(to.deliver.accumulate));
         let first = arguments![x, dy, to.weight, to.bias, part, part_pitch, scale, accumulate];
         let arguments = [&first[..], &self.shape(images)?].concat();
@@ -176,7 +177,7 @@ impl Conv {
         // SAFETY: the caller's promise.
         unsafe {
             gpu.kernels.launch(&gpu.stream, name, shape, 0, &arguments)?;
-            gradients.add(gpu, parts, self.weights(), pitch, workspace)
+            gradients.add(gpu, parts, (self.weights(), self.group_channels(), self.taps()), pitch, workspace)
         }
     }
 }

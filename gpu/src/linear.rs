@@ -161,7 +161,7 @@ impl Linear {
         // SAFETY: the caller's promise.
         unsafe {
             gpu.kernels.launch(&gpu.stream, name, shape, 0, &arguments)?;
-            gradients.add(gpu, parts, weights, pitch, workspace)
+            gradients.add(gpu, parts, (weights, self.inputs, 1), pitch, workspace)
         }
     }
 

@@ -158,22 +158,32 @@ impl Gradients {
         Self { weight: workspace, bias, deliver: Deliver::OVERWRITE }
     }
 
-    /// Adds the parts that lie in the workspace, `pitch` values each.
+    /// Adds the parts that lie in the workspace, `pitch` values each, `weights` of them a weight's. There a filter's weights
+    /// lie (taps, channels).
     ///
     /// # Errors
     /// The driver's.
     ///
     /// # Safety
     /// All slices are as long as the layer's shapes say.
-    pub(crate) unsafe fn add(&self, gpu: &Gpu, parts: Parts, weights: usize, pitch: usize, workspace: Pointer) -> Result<()> {
+    pub(crate) unsafe fn add(
+        &self,
+        gpu: &Gpu,
+        parts: Parts,
+        (weights, channels, taps): (usize, usize, usize),
+        pitch: usize,
+        workspace: Pointer,
+    ) -> Result<()> {
         if parts.count == 1 {
             return Ok(());
         }
         let (count, pitch_int) = (int("parts of a sum", parts.count)?, int("weights", pitch)?);
         let (weights, accumulate) = (int("weights", weights)?, i32::from(self.deliver.accumulate));
+        let (channels, taps) = (int("channels", channels)?, int("taps", taps)?);
         // SAFETY: the caller's promise.
         unsafe {
-            launch!(gpu, add_gradient_parts, over(pitch, 256)?, 0, workspace, count, pitch_int, weights, self.weight, self.bias,
+            launch!(gpu, add_gradient_parts, over(pitch, 256)?, 0, workspace, count, pitch_int, weights, channels, taps,
+                self.weight, self.bias,
                 self.deliver.scale, accumulate)
         }
     }
