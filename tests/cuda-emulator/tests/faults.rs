@@ -251,7 +251,8 @@ fn what_is_not_known_names_its_line() {
         let error = line(body);
         assert!(error.to_string().starts_with("PTX line "), "{error}");
     }
-    for text in [".version 6.0 .target sm_75", ".target sm_75", ".version 7.0 .target sm_75 .address_size 32", ".version 7.0 .target sm_75 .texref t;"] {
+    for text in [".version 6.0 .target sm_75", ".target sm_75", ".version 7.0 .target sm_75 .address_size 32", ".version 7.0 .target sm_75 .texref t;",
+        ".version 7.0 .target sm_75 .global .b8 a[4294967296][4294967296];", ".version 7.0 .target sm_75 .entry k() { .reg .b32 %r<99999999>; }"] {
         assert!(module(text).is_err(), "{text}");
     }
 }

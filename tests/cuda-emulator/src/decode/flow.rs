@@ -144,3 +144,27 @@ fn meet(a: usize, b: usize, dominator: &[Option<usize>], number: &[Option<usize>
     }
     a
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dominators(next: &[&[usize]]) -> Vec<Option<usize>> {
+        let next: Vec<Vec<usize>> = next.iter().map(|n| n.to_vec()).collect();
+        Graph { starts: (0..=next.len()).collect(), next }.post_dominators()
+    }
+
+    #[test]
+    fn ways_meet_at_the_post_dominator() {
+        // If and else, then the end.
+        assert_eq!(dominators(&[&[1, 2], &[3], &[3], &[4]]), [Some(3), Some(3), Some(3), Some(4)]);
+        // A loop that is left from its middle.
+        assert_eq!(dominators(&[&[1], &[2, 3], &[1], &[4]]), [Some(1), Some(3), Some(1), Some(4)]);
+        // Two ways to the end that do not meet before it.
+        assert_eq!(dominators(&[&[1, 2], &[3], &[3]]), [Some(3), Some(3), Some(3)]);
+        // One branch inside another, with a way that skips the inner join.
+        assert_eq!(dominators(&[&[1, 4], &[2, 3], &[4], &[4], &[5]]), [Some(4), Some(4), Some(4), Some(4), Some(5)]);
+        // A loop without an end has none.
+        assert_eq!(dominators(&[&[1, 2], &[1], &[3]]), [Some(2), None, Some(3)]);
+    }
+}

@@ -81,6 +81,9 @@ impl Parser {
             };
             if self.take('<') {
                 let count = self.int()?;
+                if count > 1 << 20 {
+                    return self.fail(format!("{count} registers"));
+                }
                 (0..count).for_each(|k| declare(format!("{name}{k}")));
                 self.expect('>')?;
             } else {

@@ -12,6 +12,9 @@ pub fn parse(text: &str) -> Result<Module, PtxError> {
     Parser { tokens: tokens(text)?, at: 0 }.module()
 }
 
+/// No variable is as large as this many bytes.
+const LARGEST: u64 = 1 << 40;
+
 /// Where the reading stands.
 pub(super) struct Parser {
     pub(super) tokens: Vec<(Token, u32)>,
@@ -185,11 +188,14 @@ impl Parser {
                     };
                     let mut count = 1;
                     while self.take('[') {
-                        count *= if self.peek() == Some(&Token::Sign(']')) { 0 } else { self.int()? };
+                        let n = if self.peek() == Some(&Token::Sign(']')) { 0 } else { self.int()? };
+                        let fits = u64::checked_mul(count, n).filter(|c| c.checked_mul(element).is_some_and(|b| b < LARGEST));
+                        let Some(product) = fits else { return self.fail(format!("size of {word}")) };
+                        count = product;
                         self.expect(']')?;
                     }
                     let align = align.unwrap_or(element);
-                    if !align.is_power_of_two() {
+                    if !align.is_power_of_two() || align > 1 << 16 {
                         return self.fail(format!("alignment {align} of {word}"));
                     }
                     return Ok((word, element, align, count));
