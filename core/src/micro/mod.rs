@@ -99,7 +99,9 @@
 //! [`begin`](Session::begin), then [`advance`](Session::advance) until it returns an outcome. One call does one filter or
 //! channel of one stage over all images of a ghost batch, forward or backward: at most 3 × batch × weights of a filter ×
 //! pixels of its output multiply-accumulates, and the noise of the filter twice. The first piece of a stage also makes its
-//! biases and masks its gradient. [`abort`](Session::abort) ends it at any moment.
+//! biases and masks its gradient. [`abort`](Session::abort) ends it at any moment, with clean weights:
+//! where gradients are stored, the step has happened whole or not at all; where they are not, filters that were updated
+//! already, from the last layer on, stay so. There is nothing to go back to, as w - ηg has no inverse in f32.
 //!
 //! # What it does not do
 //! SAM, and training without de-noising, need a second copy of the weights: [`SessionError::Unsupported`]. Max pooling has

@@ -69,6 +69,7 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
     ///
     /// # Errors
     /// An arena that is too small, more stages than `N`, a model of another network, or a configuration that cannot be.
+    #[inline(never)]
     pub fn new<const L: usize>(
         plan: &Plan<L>,
         model: &impl Model<'m>,
@@ -83,42 +84,26 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
             exact("a tensor of the model", model.tensor(tensor).len(), tensor.len())?;
         }
         exact("the model's statistics", model.statistics().len(), plan.statistics())?;
-        let mut session = Self {
-            stages: Vec::new(),
-            layout: Layout::default(),
-            settings: config.settings(),
+        let mut stages = Vec::new();
+        let layout = prepare(plan, Some(model), &config, &mut stages)?;
+        let needed = layout.total().ok_or(SessionError::TooLarge)?;
+        let given = arena.len();
+        let arena = arena.get_mut(..needed).ok_or(SessionError::Arena { needed, given })?;
+        arena.fill(0.0);
+        let settings = config.settings();
+        load(&stages, &layout, &settings, model, arena).ok_or(OVERLAP)?;
+        Ok(Self {
+            stages,
+            layout,
+            settings,
             counters: Counters::default(),
             waiting: 0,
             work: Work::IDLE,
-            arena: &mut [],
+            arena,
             training: plan.purpose() == Purpose::Training,
             batch: plan.batch(),
             image_len: plan.input().len(),
-        };
-        session.layout = prepare(plan, Some(model), &config, &mut session.stages)?;
-        let needed = session.layout.total().ok_or(SessionError::TooLarge)?;
-        let given = arena.len();
-        session.arena = arena.get_mut(..needed).ok_or(SessionError::Arena { needed, given })?;
-        session.arena.fill(0.0);
-        session.load(model).ok_or(OVERLAP)?;
-        Ok(session)
-    }
-
-    /// Copies the trained weights and the statistics from the model.
-    fn load(&mut self, model: &impl Model<'m>) -> Option<()> {
-        let parts = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms)?;
-        for stage in &self.stages {
-            for parameter in [stage.weight(), stage.bias()].into_iter().flatten() {
-                for row in 0..stage.shape().channels {
-                    if let Some(range) = parameter.range(row) {
-                        let to = parts.state.weights.get_mut(range)?;
-                        parameter.model.read(row, row * parameter.row_len, to);
-                    }
-                }
-            }
-        }
-        model.statistics().read(0, 0, parts.statistics);
-        Some(())
+        })
     }
 
     /// Sets the learning rate of the next steps.
@@ -203,13 +188,41 @@ pub(super) fn copy(from: &[f32], to: &mut [f32]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
 }
 
+/// Copies the trained weights and the statistics from the model.
+#[inline(never)]
+fn load<'m>(
+    stages: &[Stage<'_>],
+    layout: &Layout,
+    settings: &Settings,
+    model: &impl Model<'m>,
+    arena: &mut [f32],
+) -> Option<()> {
+    let parts = Parts::new(stages, arena, layout, &settings.terms)?;
+    for stage in stages {
+        for parameter in [stage.weight(), stage.bias()].into_iter().flatten() {
+            for row in 0..stage.shape().channels {
+                if let Some(range) = parameter.range(row) {
+                    let to = parts.state.weights.get_mut(range)?;
+                    parameter.model.read(row, row * parameter.row_len, to);
+                }
+            }
+        }
+    }
+    model.statistics().read(0, 0, parts.statistics);
+    Some(())
+}
+
 /// Adds the stages and lays out the arena, after all checks.
+#[inline(never)] // Its frame and that of `load` do not add up.
 fn prepare<'m, const L: usize, const N: usize>(
     plan: &Plan<L>,
     model: Option<&dyn Model<'m>>,
     config: &Config<'_>,
     stages: &mut Vec<Stage<'m>, N>,
 ) -> Result<Layout, SessionError> {
+    if plan.layers().is_empty() {
+        return Err(SessionError::Unsupported { what: "plan of nothing" });
+    }
     config.check()?;
     let trained = compile(plan, model, config, stages)?;
     lay_out(plan, stages, trained, config)

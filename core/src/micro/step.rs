@@ -92,10 +92,18 @@ impl<const N: usize> Session<'_, '_, N> {
         self.arena.get(start..)?.get(..self.work.pass.images * self.classes())
     }
 
-    /// Drops the step that was begun and the gradients that wait; does nothing when there are none. Noise is nowhere in
-    /// the weights, so they are clean at every moment; what a session without stored gradient has already updated, from
-    /// the last layer on, stays updated.
+    /// Drops the step that was begun and the gradients that wait; does nothing when there are none.
+    ///
+    /// Noise is nowhere in the weights, so that they are clean at every moment. A session that stores gradients changes
+    /// them in the update alone, which is ended when it has begun: the step is dropped whole, or done whole. One without
+    /// stored gradient updates filter by filter in the backward pass, from the last layer on: what it has updated by then
+    /// stays so, as there is nothing to go back to, and each filter, with its moments, is that from before the step or that
+    /// from after it. Whoever needs all or nothing lets the step end, or stores gradients.
     pub fn abort(&mut self) {
+        let begun = self.work.phase == Phase::Update && (1..usize::MAX).contains(&self.work.row);
+        if begun && self.update_part(usize::MAX).is_ok() {
+            return;
+        }
         if self.work.phase != Phase::Idle
             && let Some(parts) = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms)
         {

@@ -169,6 +169,47 @@ fn pieces_make_the_same_step_and_clean_weights_stand_at_every_moment() {
     }
 }
 
+/// Stored gradients: the step is dropped whole or done whole. Else each weight is that from before or that from after.
+#[test]
+fn a_dropped_step_leaves_each_weight_before_or_after_it() {
+    let case = w3(4);
+    let plan = Plan::new(&case.net, 4, Purpose::Training).expect("plans");
+    let model = Slices { parameters: &case.parameters, statistics: &case.statistics };
+    for accumulate in [false, true] {
+        let method = Method::SmoothOut(SmoothOut::adaptive());
+        let config =
+            Config { accumulate, optimizer: Optimizer::sgd(0.9), ..Config::new(method, 0.05) };
+        let mut arena = vec![0.0; Session::required(&plan, &config).expect("possible")];
+        let mut session = Session::<N>::new(&plan, &model, config, &mut arena).expect("fits");
+        let (images, labels) = (&case.images, &case.labels);
+        session.step(images, labels).expect("finite");
+        let (before, counters) = (session.state().to_vec(), session.counters());
+        session.step(images, labels).expect("finite");
+        let (after, done) = (session.state().to_vec(), session.counters());
+        let (mut dropped, mut mixed) = (0, 0);
+        for stop in 0.. {
+            session.restore(&before, counters).expect("same session");
+            session.begin(images, labels).expect("fits");
+            let end = (0..stop).any(|_| session.advance(images, labels).expect("finite").is_some());
+            session.abort();
+            let state = session.state();
+            let old = state.iter().zip(&before).filter(|(now, old)| now == old).count();
+            assert!(state.iter().zip(before.iter().zip(&after)).all(|(now, (old, new))| now == old || now == new));
+            if state == after {
+                assert_eq!(session.counters().updates, done.updates, "{stop}");
+            } else {
+                dropped += 1;
+                mixed += usize::from(old < state.len());
+            }
+            if end {
+                break;
+            }
+        }
+        assert!(dropped > 40);
+        assert_eq!(mixed > 0, !accumulate, "{mixed}");
+    }
+}
+
 #[test]
 fn a_loss_that_is_not_finite_changes_nothing() {
     for accumulate in [false, true] {

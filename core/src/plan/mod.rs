@@ -97,27 +97,51 @@ impl<const N: usize> Plan<N> {
     /// # Errors
     /// Names the first layer that cannot work, with its index and shapes; see [`PlanError`].
     pub fn new(network: &Network<N>, batch: usize, purpose: Purpose) -> Result<Self, PlanError> {
-        let input = network.input();
-        if batch == 0 {
-            return Err(PlanError::EmptyBatch);
-        }
-        if input.is_empty() || input.checked_len().is_none() {
-            return Err(PlanError::Input { shape: input });
-        }
-        let mut plan = Self {
-            input,
-            batch,
-            purpose,
+        let mut plan = Self::empty();
+        plan.make(network, batch, purpose)?;
+        Ok(plan)
+    }
+
+    /// A plan of nothing, which a session refuses, until it is [made](Self::make).
+    pub const fn empty() -> Self {
+        Self {
+            input: Shape::flat(0),
+            batch: 0,
+            purpose: Purpose::Inference,
             layers: Vec::new(),
             parameters: 0,
             statistics: 0,
             arena: 0,
-        };
-        plan.add_layers(network)?;
-        plan.check_uses()?;
-        plan.arena = lifetimes::assign(&mut plan.layers, batch, purpose)
-            .ok_or(PlanError::TooLarge { batch })?;
-        Ok(plan)
+        }
+    }
+
+    /// Makes the plan of `network` where it lies: where memory is scarce, nothing as large as a plan has to be moved.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new); the plan is one of nothing then.
+    pub fn make(&mut self, network: &Network<N>, batch: usize, purpose: Purpose) -> Result<(), PlanError> {
+        self.layers.clear();
+        (self.input, self.batch, self.purpose) = (network.input(), batch, purpose);
+        (self.parameters, self.statistics, self.arena) = (0, 0, 0);
+        let made = self.fill(network);
+        if made.is_err() {
+            self.layers.clear();
+        }
+        made
+    }
+
+    fn fill(&mut self, network: &Network<N>) -> Result<(), PlanError> {
+        if self.batch == 0 {
+            return Err(PlanError::EmptyBatch);
+        }
+        if self.input.is_empty() || self.input.checked_len().is_none() {
+            return Err(PlanError::Input { shape: self.input });
+        }
+        self.add_layers(network)?;
+        self.check_uses()?;
+        self.arena = lifetimes::assign(&mut self.layers, self.batch, self.purpose)
+            .ok_or(PlanError::TooLarge { batch: self.batch })?;
+        Ok(())
     }
 
     /// Works out the shapes and parameters of all layers.

@@ -31,11 +31,18 @@ impl<const N: usize> Workload<N> {
     /// The network.
     pub fn network(&self) -> Result<Network<N>, BuildError> {
         let mut network = Network::new(self.input);
-        for layer in self.layers {
-            // Without names nothing is formatted, which would take some kilobytes of flash.
-            network.push_node(Node { name: Name::new(), layer, input: network.last() })?;
-        }
+        self.add_layers(&mut network)?;
         Ok(network)
+    }
+
+    /// Adds the layers to an empty network, where it lies.
+    #[inline(never)]
+    pub fn add_layers(&self, network: &mut Network<N>) -> Result<(), BuildError> {
+        for layer in &self.layers {
+            // Without names nothing is formatted, which would take some kilobytes of flash.
+            network.push_node(Node { name: Name::new(), layer: *layer, input: network.last() })?;
+        }
+        Ok(())
     }
 }
 

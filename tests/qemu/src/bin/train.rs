@@ -6,6 +6,7 @@
 
 use smoothout::micro::{Config, Layers, Session, SessionError, Slices, Trained};
 use smoothout::optimizer::Optimizer;
+use smoothout::network::Network;
 use smoothout::plan::{Plan, Purpose};
 use smoothout::step::{Method, SmoothOut};
 use smoothout_qemu::counter::instructions;
@@ -88,19 +89,19 @@ fn training<const N: usize, const S: usize>(
     // Memory beyond the weights, of plain SGD.
     let config = Config { trained, ..Config::new(methods[2].1, 0.01) };
     let mut weights = 0;
-    let (building, outcome) = stack(|| {
-        begin::<N, S>(workload, batch, config, arena, |session| {
-            let (images, labels) = images(workload, batch, 0);
-            let (stepping, outcome) = stack(|| session.step(images, labels));
-            cost(&[name, "/stack"], stepping);
-            cost(&[name, "/session"], size_of_val(session));
-            weights = session.state().len();
-            outcome.map(|_| ())
-        })
-    });
-    outcome?;
+    let (building, built) = stack(|| session::<N, S>(workload, batch, config, arena).map(|_| ()));
+    built?;
     cost(&[name, "/set-up"], building);
-    let plan = plan(workload, batch)?;
+    begin::<N, S>(workload, batch, config, arena, |session| {
+        let (images, labels) = images(workload, batch, 0);
+        let (stepping, outcome) = stack(|| session.step(images, labels));
+        cost(&[name, "/stack"], stepping);
+        cost(&[name, "/session"], size_of_val(session));
+        weights = session.state().len();
+        outcome.map(|_| ())
+    })?;
+    let mut plan = Plan::empty();
+    make(&mut plan, workload, batch)?;
     let values = Session::required(&plan, &config)?.saturating_sub(weights);
     cost(&[name, "/arena"], 4 * values);
     Ok(())
@@ -118,10 +119,13 @@ fn images<const N: usize>(
     (images.unwrap_or_default(), LABELS.get(first..first + batch).unwrap_or_default())
 }
 
-fn plan<const N: usize>(workload: &Workload<N>, batch: usize) -> Result<Plan<N>, SessionError> {
+/// The plan, made in a frame of its own, so that the network is gone when it is used.
+#[inline(never)]
+fn make<const N: usize>(plan: &mut Plan<N>, workload: &Workload<N>, batch: usize) -> Result<(), SessionError> {
     let missing = SessionError::Unsupported { what: "this workload" };
-    let network = workload.network().map_err(|_| missing)?;
-    Plan::new(&network, batch, Purpose::Training).map_err(|_| missing)
+    let mut network = Network::new(workload.input);
+    workload.add_layers(&mut network).map_err(|_| missing)?;
+    plan.make(&network, batch, Purpose::Training).map_err(|_| missing)
 }
 
 /// Hands a new session to `work`.
@@ -132,7 +136,19 @@ fn begin<const N: usize, const S: usize>(
     arena: &mut [f32],
     work: impl FnOnce(&mut Session<'_, '_, S>) -> Result<(), SessionError>,
 ) -> Result<(), SessionError> {
+    work(&mut session(workload, batch, config, arena)?)
+}
+
+/// A session, made in a frame of its own, so that network and plan are gone when it works.
+#[inline(never)]
+fn session<'a, const N: usize, const S: usize>(
+    workload: &'static Workload<N>,
+    batch: usize,
+    config: Config<'static>,
+    arena: &'a mut [f32],
+) -> Result<Session<'static, 'a, S>, SessionError> {
     let model = Slices { parameters: workload.parameters, statistics: workload.statistics };
-    let mut session = Session::new(&plan(workload, batch)?, &model, config, arena)?;
-    work(&mut session)
+    let mut plan = Plan::empty();
+    make(&mut plan, workload, batch)?;
+    Session::new(&plan, &model, config, arena)
 }
