@@ -180,7 +180,8 @@ impl Sequence {
     /// How many of `left` elements the present block still has, at least 1; a block that begins is seeded.
     fn run(&mut self, left: usize) -> usize {
         let inside = self.element % BLOCK;
-        if inside == 0 {
+        // The first block is seeded from the beginning.
+        if inside == 0 && self.element > 0 {
             self.generator = self.key.generator(self.element / BLOCK);
         }
         left.min(BLOCK - inside)
