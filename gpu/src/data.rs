@@ -106,3 +106,6 @@ impl DataSet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
