@@ -15,6 +15,8 @@ pub struct Config {
     pub races: Races,
     /// `CUDA_EMULATOR_STREAMS`: `now` (the default), or `late`: work in streams is done only when it is waited for.
     pub late: bool,
+    /// `CUDA_EMULATOR_APPROX`: `near` (the default), or `worst`: `.approx` functions are as wrong as PTX allows.
+    pub worst: bool,
     /// `CUDA_EMULATOR_THREADS`: host threads that run blocks (all cores).
     pub threads: usize,
     /// `CUDA_EMULATOR_FAIL`: `N:CODE` lets the N-th driver call (from 1) fail with error CODE, `NAME:N:CODE` the N-th
@@ -69,6 +71,11 @@ impl Config {
                 None | Some("now") => false,
                 Some("late") => true,
                 Some(other) => return Err(format!("CUDA_EMULATOR_STREAMS={other} is neither now nor late")),
+            },
+            worst: match get("APPROX").as_deref() {
+                None | Some("near") => false,
+                Some("worst") => true,
+                Some(other) => return Err(format!("CUDA_EMULATOR_APPROX={other} is neither near nor worst")),
             },
             threads: number("CUDA_EMULATOR_THREADS", get("THREADS"), cores)?.max(1),
             fail: get("FAIL").map(|text| failure(&text)).transpose()?,

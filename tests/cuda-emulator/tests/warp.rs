@@ -156,6 +156,13 @@ fn barriers_reduce() {
 }
 
 #[test]
+fn hints_and_clocks_change_nothing_else() {
+    let text = "mov.u32 %r7, %clock; mov.u64 %d7, %clock64; nanosleep.u32 100; prefetch.global.L2 [%d38]; ld.volatile.global.u32 %r8, [%d37]; ld.relaxed.gpu.global.L1::no_allocate.u32 %r9, [%d37];
+        ld.acquire.gpu.global.u32 %r10, [%d37]; add.u32 %r1, %r8, %r9; sub.u32 %r1, %r1, %r10; mov.u32 %r11, %clock; setp.le.u32 %p9, %r11, %r7; @%p9 trap; // $\n";
+    assert_eq!(lanes(text, "rr", &[&[5, 6]]), [5, 6]);
+}
+
+#[test]
 fn special_registers_of_three_axes() {
     let program = module(
         ".version 7.0 .target sm_75 .address_size 64 .visible .entry k(.param .u64 o) { .reg .b32 %r<20>; .reg .b64 %d<4>; ld.param.u64 %d1, [o];

@@ -112,6 +112,7 @@ impl Driver {
     /// A driver before its first call.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        crate::isa::float::set_worst(config.worst);
         let device = |number| Device {
             arena: Arena::new(number, config.memory),
             retained: 0,

@@ -1,11 +1,40 @@
 //! f32 and f64 arithmetic.
 //!
 //! `.rn` is IEEE 754's; so are `fma`, `div.rn`, `sqrt.rn` and `rcp.rn`. The `.approx` functions are computed in f64 and
-//! rounded once, so they are closer to the truth than a GPU's, whose bounds PTX states: a program must hold with either.
+//! rounded once, so they are closer to the truth than a GPU's; or, on request, as far from it as PTX allows, up or down by
+//! the operand's bits. A program must hold with either.
 
 use super::{Found, Opcode};
 use crate::exec::program::Class;
 use crate::lanes;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+static WORST: AtomicBool = AtomicBool::new(false);
+
+/// Whether `.approx` functions are as wrong as PTX allows.
+pub fn set_worst(worst: bool) {
+    WORST.store(worst, Relaxed);
+}
+
+/// The result of an `.approx` function, with the largest relative and absolute error that PTX states for it.
+#[inline(always)]
+fn near(exact: f64, operand: f32, relative: f64, absolute: f64) -> f32 {
+    let rounded = exact as f32;
+    if !WORST.load(Relaxed) || !rounded.is_normal() {
+        return rounded;
+    }
+    // Rounding takes half a unit of the error allowed.
+    let error = (exact.abs() * relative).max(absolute) - exact.abs() * HALF_UNIT;
+    let up = operand.to_bits().wrapping_mul(0x9e37_79b9) >> 31 == 0;
+    (exact + if up { error.max(0.0) } else { -error.max(0.0) }) as f32
+}
+
+/// Half a unit in the last place is at most this part of an f32.
+const HALF_UNIT: f64 = 1.0 / 16_777_216.0;
+/// One unit in the last place is at least this part.
+const UNIT: f64 = 1.0 / 16_777_216.0;
+/// 2^-22.
+const LAST: f64 = 1.0 / 4_194_304.0;
 
 /// `.ftz`: a subnormal becomes a zero of its sign.
 #[inline(always)]
@@ -86,19 +115,19 @@ fn single(op: &Opcode<'_>) -> Option<Found> {
         ("div", ["rn"]) => arithmetic(f32s!(op, |a, b| a / b), 1),
         // Above 2^126 the reciprocal of `div.approx` is flushed to zero; `div.full` scales and holds.
         ("div", ["approx"]) => special(f32s!(op, |a, b| {
-            if b.abs() > f32::from_bits(0x7e80_0000) && b.is_finite() { a * 0f32.copysign(b) } else { a / b }
+            if b.abs() > f32::from_bits(0x7e80_0000) && b.is_finite() { a * 0f32.copysign(b) } else { near(f64::from(a) / f64::from(b), a, 2.0 * UNIT, 0.0) }
         })),
-        ("div", ["full"]) => special(f32s!(op, |a, b| a / b)),
+        ("div", ["full"]) => special(f32s!(op, |a, b| near(f64::from(a) / f64::from(b), a, 2.0 * UNIT, 0.0))),
         ("sqrt", ["rn"]) => arithmetic(f32s!(op, |a| a.sqrt()), 1),
         ("rcp", ["rn"]) => arithmetic(f32s!(op, |a| 1.0 / a), 1),
-        ("sqrt", ["approx"]) => special(f32s!(op, |a| a.sqrt())),
-        ("rcp", ["approx"]) => special(f32s!(op, |a| 1.0 / a)),
-        ("rsqrt", ["approx"]) => special(f32s!(op, |a| (1.0 / f64::from(a).sqrt()) as f32)),
-        ("ex2", ["approx"]) => special(f32s!(op, |a| f64::from(a).exp2() as f32)),
-        ("lg2", ["approx"]) => special(f32s!(op, |a| f64::from(a).log2() as f32)),
-        ("sin", ["approx"]) => special(f32s!(op, |a| f64::from(a).sin() as f32)),
-        ("cos", ["approx"]) => special(f32s!(op, |a| f64::from(a).cos() as f32)),
-        ("tanh", ["approx"]) if !op.ftz => special(f32s!(op, |a| f64::from(a).tanh() as f32)),
+        ("sqrt", ["approx"]) => special(f32s!(op, |a| near(f64::from(a).sqrt(), a, 2.0 * UNIT, 0.0))),
+        ("rcp", ["approx"]) => special(f32s!(op, |a| near(1.0 / f64::from(a), a, 1.5 * UNIT, 0.0))),
+        ("rsqrt", ["approx"]) => special(f32s!(op, |a| near(1.0 / f64::from(a).sqrt(), a, 2.0 * UNIT, 0.0))),
+        ("ex2", ["approx"]) => special(f32s!(op, |a| near(f64::from(a).exp2(), a, LAST, 0.0))),
+        ("lg2", ["approx"]) => special(f32s!(op, |a| near(f64::from(a).log2(), a, LAST, if a > 0.5 && a < 2.0 { LAST } else { 0.0 }))),
+        ("sin", ["approx"]) => special(f32s!(op, |a| near(f64::from(a).sin(), a, 0.0, 2.0 * LAST))),
+        ("cos", ["approx"]) => special(f32s!(op, |a| near(f64::from(a).cos(), a, 0.0, 2.0 * LAST))),
+        ("tanh", ["approx"]) if !op.ftz => special(f32s!(op, |a| near(f64::from(a).tanh(), a, 1.0 / 2048.0, 0.0))),
         ("min", []) => arithmetic(f32s!(op, |a, b| min32(a, b)), 1),
         ("max", []) => arithmetic(f32s!(op, |a, b| max32(a, b)), 1),
         ("min", ["NaN"]) => arithmetic(f32s!(op, |a, b| if a.is_nan() || b.is_nan() { f32::from_bits(0x7fff_ffff) } else { min32(a, b) }), 1),

@@ -23,7 +23,7 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
     match base {
         "ld" | "ldu" => transfer(op, rest, true),
         "st" => transfer(op, rest, false),
-        "prefetch" | "prefetchu" => Some(Found::new(Class::Global, (prefetch as Handler, &[Arg::Memory(Space::Generic)]))),
+        "prefetch" if matches!(rest, ["global", "L1" | "L2"] | ["L1" | "L2"]) => Some(Found::new(Class::Global, (prefetch as Handler, &[Arg::Memory(Space::Generic)]))),
         _ => None,
     }
 }
