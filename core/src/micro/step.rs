@@ -6,7 +6,7 @@ use super::session::{OVERLAP, copy};
 use super::stage::{Head, PART, Stage};
 use super::update::{Receive, Rule};
 use super::work::Phase;
-use super::{Outcome, Session, SessionError, built};
+use super::{Outcome, Session, SessionError, built, log};
 use crate::ghost::GhostBatches;
 use crate::noise::norm;
 use crate::optimizer::clip_factor;
@@ -137,9 +137,14 @@ impl<const N: usize> Session<'_, '_, N> {
         };
         if let Err(error) = result {
             self.abort();
+            log::refused(&error);
             return Err(error);
         }
-        Ok((self.work.phase == Phase::Idle).then_some(self.work.outcome))
+        if self.work.phase != Phase::Idle {
+            return Ok(None);
+        }
+        log::stepped(self.counters, self.work.outcome);
+        Ok(Some(self.work.outcome))
     }
 
     /// Runs rows of the present stage, forward or backward.
