@@ -1,7 +1,8 @@
 //! The microcontroller's backend on this machine: what a chip would do, to the bit.
 
+use super::kept::Kept;
 use super::{Batch, Device, DeviceError, Evaluation, Gradient, Keeps, Outcome, Part, Step};
-use crate::net::{LAYERS, NetPlan, initial_statistics};
+use crate::net::{LAYERS, NetPlan};
 use smoothout::backend::Draw;
 use smoothout::micro::{Config, Counters, Session, SessionError, Slices};
 use smoothout::network::Layer;
@@ -18,27 +19,14 @@ use std::thread;
 #[derive(Debug)]
 pub struct Micro {
     plan: Box<NetPlan>,
-    weights: Vec<f32>,
-    first: Vec<f32>,
-    second: Vec<f32>,
-    average: Vec<f32>,
-    statistics: Vec<f32>,
+    kept: Kept,
     arena: Vec<f32>,
 }
 
 impl Micro {
     /// A network with these weights, as many as the plan has parameters.
     pub fn new(plan: Box<NetPlan>, weights: Vec<f32>, keeps: Keeps) -> Self {
-        let kept = |yes: bool| vec![0.0; if yes { weights.len() } else { 0 }];
-        Self {
-            first: kept(keeps.moments > 0),
-            second: kept(keeps.moments > 1),
-            average: kept(keeps.average),
-            statistics: initial_statistics(&plan),
-            arena: Vec::new(),
-            weights,
-            plan,
-        }
+        Self { kept: Kept::new(&plan, weights, keeps), arena: Vec::new(), plan }
     }
 
     /// A session at the present weights and statistics; it knows nothing of moments.
@@ -56,7 +44,7 @@ impl Micro {
 
     /// Takes a session's state: weights, moments, statistics.
     fn take(&mut self, state: &[f32], moments: usize) {
-        let Self { weights, first, second, statistics, .. } = self;
+        let Kept { weights, first, second, statistics, .. } = &mut self.kept;
         let mut rest = state;
         for (number, target) in [weights, first, second, statistics].into_iter().enumerate() {
             if number == 3 || number <= moments {
@@ -111,13 +99,13 @@ impl Device for Micro {
         if update.gradient_scale != 1.0 {
             return Err(DeviceError::Step("sessions do not scale gradients".into()));
         }
-        let moments = [&self.first, &self.second].map(|moment| &moment[..]);
+        let moments = [&self.kept.first, &self.kept.second].map(|moment| &moment[..]);
         let moments = &moments[..config.optimizer.moments()];
-        let state = [&[&self.weights[..]], moments, &[&self.statistics[..]]].concat().concat();
+        let state = [&[&self.kept.weights[..]], moments, &[&self.kept.statistics[..]]].concat().concat();
         let counters = Counters { batches: step.first, updates: update.time.saturating_sub(1) };
         let (outcome, state) = on_a_large_stack(|| {
             let mut session =
-                Self::session(&self.plan, &self.weights, &self.statistics, &mut self.arena, config)?;
+                Self::session(&self.plan, &self.kept.weights, &self.kept.statistics, &mut self.arena, config)?;
             session.restore(&state, counters).map_err(failed)?;
             let outcome = match step.batches {
                 [batch] => {
@@ -140,10 +128,10 @@ impl Device for Micro {
     }
 
     fn average(&mut self, share: f32) -> Result<(), DeviceError> {
-        if self.average.is_empty() {
+        if self.kept.average.is_empty() {
             return Err(DeviceError::Step("no average is kept".into()));
         }
-        self.average.iter_mut().zip(&self.weights).for_each(|(a, w)| *a += share * (w - *a));
+        self.kept.average.iter_mut().zip(&self.kept.weights).for_each(|(a, w)| *a += share * (w - *a));
         Ok(())
     }
 
@@ -152,7 +140,7 @@ impl Device for Micro {
         let config = Config::new(Method::Sgd, 0.0);
         let outcome = on_a_large_stack(|| {
             let mut session =
-                Self::session(&self.plan, &self.weights, &self.statistics, &mut self.arena, config)?;
+                Self::session(&self.plan, &self.kept.weights, &self.kept.statistics, &mut self.arena, config)?;
             session.evaluate_at(batch.images, batch.labels, draw.copied()).map_err(failed)
         })?;
         Ok(Evaluation { loss: f64::from(outcome.loss) * batch.labels.len() as f64, correct: outcome.correct })
@@ -167,10 +155,10 @@ impl Device for Micro {
         }
         let Address { seed, step, .. } = training.unwrap_or(Address { seed: 0, step: 0, draw: 0 });
         let config = Config { seed, optimizer: Optimizer::sgd(0.5), ..Config::new(Method::Sgd, 0.0) };
-        let parameters = self.weights.len();
+        let parameters = self.kept.weights.len();
         let (loss, logits, state) = on_a_large_stack(|| {
             let mut session =
-                Self::session(&self.plan, &self.weights, &self.statistics, &mut self.arena, config)?;
+                Self::session(&self.plan, &self.kept.weights, &self.kept.statistics, &mut self.arena, config)?;
             session.set_counters(Counters { batches: step, updates: 0 });
             session.begin(batch.images, batch.labels).map_err(failed)?;
             let mut logits = Vec::new();
@@ -184,33 +172,15 @@ impl Device for Micro {
                 }
             }
         })?;
-        self.statistics = state[2 * parameters..].to_vec();
+        self.kept.statistics = state[2 * parameters..].to_vec();
         Ok(Gradient { loss, logits, gradient: state[parameters..2 * parameters].to_vec() })
     }
 
     fn read(&self, part: Part) -> Result<Vec<f32>, DeviceError> {
-        Ok(match part {
-            Part::Weights => self.weights.clone(),
-            Part::Statistics => self.statistics.clone(),
-            Part::First => self.first.clone(),
-            Part::Second => self.second.clone(),
-            Part::Average => self.average.clone(),
-        })
+        Ok(self.kept.read(part))
     }
 
     fn write(&mut self, part: Part, values: &[f32]) -> Result<(), DeviceError> {
-        let target = match part {
-            Part::Weights => &mut self.weights,
-            Part::Statistics => &mut self.statistics,
-            Part::First => &mut self.first,
-            Part::Second => &mut self.second,
-            Part::Average => &mut self.average,
-        };
-        let (needed, given) = (target.len(), values.len());
-        if needed != given {
-            return Err(DeviceError::Length { part, needed, given });
-        }
-        target.copy_from_slice(values);
-        Ok(())
+        self.kept.write(part, values)
     }
 }

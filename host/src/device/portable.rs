@@ -1,7 +1,8 @@
 //! Core's plain kernels on one thread: slow, and the meaning of everything.
 
+use super::kept::Kept;
 use super::{Batch, Device, DeviceError, Evaluation, Gradient, Keeps, Outcome, Part, Step};
-use crate::net::{LAYERS, NetPlan, initial_statistics};
+use crate::net::{LAYERS, NetPlan};
 use core::convert::Infallible;
 use smoothout::backend::{Backend, Base, Draw};
 use smoothout::layers::Label;
@@ -18,13 +19,9 @@ pub struct Portable {
     plan: Box<NetPlan>,
     workspace: Vec<f32>,
     tensors: Vec<Tensor>,
-    weights: Vec<f32>,
+    kept: Kept,
     shadow: Vec<f32>,
     gradient: Vec<f32>,
-    first: Vec<f32>,
-    second: Vec<f32>,
-    average: Vec<f32>,
-    statistics: Vec<f32>,
     /// Running statistics from before the batch, and from before the step.
     backups: [Vec<f32>; 2],
 }
@@ -46,38 +43,34 @@ fn pass<'a>(plan: &'a NetPlan, workspace: &'a mut [f32]) -> Result<NetworkPass<'
 impl Portable {
     /// A network with these weights, as many as the plan has parameters.
     pub fn new(plan: Box<NetPlan>, weights: Vec<f32>, keeps: Keeps) -> Self {
-        let kept = |yes: bool| vec![0.0; if yes { weights.len() } else { 0 }];
-        let statistics = initial_statistics(&plan);
+        let kept = Kept::new(&plan, weights, keeps);
+        let zeros = vec![0.0; plan.parameters()];
         Self {
             workspace: vec![0.0; plan.workspace()],
             tensors: plan.tensors().copied().collect(),
-            shadow: kept(true),
-            gradient: kept(true),
-            first: kept(keeps.moments > 0),
-            second: kept(keeps.moments > 1),
-            average: kept(keeps.average),
-            backups: [statistics.clone(), statistics.clone()],
-            statistics,
-            weights,
+            shadow: zeros.clone(),
+            gradient: zeros,
+            backups: [kept.statistics.clone(), kept.statistics.clone()],
+            kept,
             plan,
         }
     }
 
     fn parts(&mut self) -> Result<Parts<'_>, DeviceError> {
         let memory = Memory {
-            weights: &mut self.weights,
+            weights: &mut self.kept.weights,
             shadow: &mut self.shadow,
             scales: &mut [],
             gradient: &mut self.gradient,
-            first: &mut self.first,
-            second: &mut self.second,
-            average: &mut self.average,
+            first: &mut self.kept.first,
+            second: &mut self.kept.second,
+            average: &mut self.kept.average,
         };
         Ok(Parts {
             plan: &self.plan,
             workspace: &mut self.workspace,
             parameters: Parameters::new(&self.tensors, memory, Strategy::Shadow).map_err(memory_error)?,
-            statistics: &mut self.statistics,
+            statistics: &mut self.kept.statistics,
             backups: &mut self.backups,
         })
     }
@@ -165,28 +158,10 @@ impl Device for Portable {
     }
 
     fn read(&self, part: Part) -> Result<Vec<f32>, DeviceError> {
-        Ok(match part {
-            Part::Weights => self.weights.clone(),
-            Part::Statistics => self.statistics.clone(),
-            Part::First => self.first.clone(),
-            Part::Second => self.second.clone(),
-            Part::Average => self.average.clone(),
-        })
+        Ok(self.kept.read(part))
     }
 
     fn write(&mut self, part: Part, values: &[f32]) -> Result<(), DeviceError> {
-        let target = match part {
-            Part::Weights => &mut self.weights,
-            Part::Statistics => &mut self.statistics,
-            Part::First => &mut self.first,
-            Part::Second => &mut self.second,
-            Part::Average => &mut self.average,
-        };
-        let (needed, given) = (target.len(), values.len());
-        if needed != given {
-            return Err(DeviceError::Length { part, needed, given });
-        }
-        target.copy_from_slice(values);
-        Ok(())
+        self.kept.write(part, values)
     }
 }
