@@ -240,9 +240,9 @@ impl Backend for Session {
 
 /// The ghost batches of a batch that was loaded.
 #[derive(Debug)]
-pub(crate) struct Passes<'a>(pub(crate) &'a mut GhostBatches);
+pub(crate) struct Passes(pub(crate) GhostBatches);
 
-impl Objective<Session> for Passes<'_> {
+impl Objective<Session> for Passes {
     type Error = GpuError;
 
     fn ghosts(&self) -> usize {

@@ -12,7 +12,7 @@ use crate::memory::{Buffer, Pointer};
 use crate::network::{Ghosts, Mask, Mode, Network, Point};
 use crate::parameters::{Deliver, Keeps, Parameters};
 use crate::product::Precision;
-use crate::queue::Queue;
+use crate::queue::{Passes, Queue};
 use crate::update::restore;
 use smoothout::backend::{Base, Draw};
 use smoothout::ghost::GhostBatches;
@@ -237,9 +237,7 @@ impl Session {
             self.batches.load(feed).map_err(StepError::Backend)?;
             self.queue.begin(ghosts, share);
             let at = step.first + index as u64;
-            let mut objective = ghosts;
-            let mut passes = crate::queue::Passes(&mut objective);
-            stepper.accumulate(self, &mut passes, at, step.strength)?;
+            stepper.accumulate(self, &mut Passes(ghosts), at, step.strength)?;
             self.flush().map_err(StepError::Backend)?;
         }
         self.clip = step.clip;
