@@ -136,6 +136,21 @@ fn an_experiment_ends_in_a_table_and_pictures_and_goes_on_where_it_was() {
 }
 
 #[test]
+fn two_processes_share_an_experiment() {
+    let top = TempDir::new().unwrap();
+    fs::write(top.path().join("mine.toml"), SPEC).unwrap();
+    let start = |out: &str| {
+        let line = format!("reproduce mine.toml --scale tiny --threads 1 --quiet --out {out}");
+        program(&line).current_dir(top.path()).stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let children = ["one", "two"].map(start);
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert!(files(&top.path().join("one")) == files(&top.path().join("two")));
+}
+
+#[test]
 fn a_found_strength_is_that_of_the_command_and_stays_in_the_configuration() {
     let top = TempDir::new().unwrap();
     let options = "train --epochs 4 --method ada --strength auto --pilot-epochs 3 --out auto --quiet";

@@ -198,7 +198,6 @@ impl Bench {
         }
         let result = Document { command: &self.line, complete, summary };
         std::fs::create_dir_all(&self.folder).map_err(|e| named(&self.folder, e))?;
-        self.write("json", &serde_json::to_vec_pretty(&result).map_err(std::io::Error::from)?)?;
         let mut table = csv::Writer::from_writer(Vec::new());
         for row in rows {
             table.serialize(row).map_err(|e| CommandError::Failed(format!("a row of the table: {e}")))?;
@@ -208,6 +207,8 @@ impl Bench {
             self.write("svg", picture.svg.as_bytes())?;
             self.write("png", &picture.png)?;
         }
+        // Last: whoever finds it complete finds the others.
+        self.write("json", &serde_json::to_vec_pretty(&result).map_err(std::io::Error::from)?)?;
         let label = if complete { "" } else { "INTERRUPTED, the best so far: " };
         let text = format!("{label}{}\nin {}", text.trim_end(), self.folder.display());
         progress.result(self.command, &result, &text)?;

@@ -198,7 +198,10 @@ impl ReproduceCommand {
         let out = self.out.clone().unwrap_or_else(|| "results/figure1".into());
         std::fs::create_dir_all(&out)?;
         write_picture(&out, "figure1", &picture)?;
-        write(&out.join("figure1.json"), &serde_json::to_vec_pretty(&minima).map_err(std::io::Error::from)?)?;
+        let document = serde_json::json!({
+            "command": ["smoothout", "reproduce", "figure1"], "complete": true, "minima": minima,
+        });
+        write(&out.join("figure1.json"), &serde_json::to_vec_pretty(&document).map_err(std::io::Error::from)?)?;
         let text = format!(
             "the loss is lowest at {:.2} (sharp), the mean of 1024 shifted losses at {:.2} (flat)\nin {}",
             minima.of_loss,

@@ -40,7 +40,7 @@ pub fn page(title: &str, sections: &[Section]) -> Result<String, PlotError> {
 /// All trainings in a table and a picture.
 fn comparison(trainings: &[(&str, &Training)]) -> Result<String, PlotError> {
     let head = ["run", "network", "data", "method", "a", "batch", "seed", "epochs", "selected", "validation", "test", "test loss"];
-    let percent = |a: Option<f64>| a.map_or(String::new(), |a| format!("{:.2} %", 100.0 * a));
+    let percent = |a: Option<f64>| a.map_or(String::new(), |a| format!("{:.2}\u{a0}%", 100.0 * a));
     let row = |(title, t): &(&str, &Training)| {
         let option = |name: &str| {
             let found = t.options.iter().find(|(option, ..)| option == name);

@@ -99,7 +99,6 @@ impl Report {
     /// Means over seeds with their standard deviation beside the paper's numbers.
     fn section(
         &self,
-        unit: &str,
         value: fn(&Run) -> Option<f64>,
         paper: fn(&Row) -> &BTreeMap<String, f64>,
         digits: usize,
@@ -108,7 +107,7 @@ impl Report {
         let mut head = "| |".to_owned();
         let mut line = "|---|".to_owned();
         for column in &self.columns {
-            head += &format!(" {} {unit} |", column.label);
+            head += &format!(" {} |", column.label);
             line += "---|";
             if has_paper && self.rows.iter().any(|row| paper(row).contains_key(&column.name)) {
                 head += " paper |";
@@ -190,11 +189,11 @@ impl Report {
         }
         text += &format!("\n\n```\n{}\n```\n", self.command);
         text += "\nTest accuracy in percent, mean ± standard deviation over seeds (number of seeds):\n\n";
-        text += &self.section("", accuracy, |row| &row.paper, 2);
+        text += &self.section(accuracy, |row| &row.paper, 2);
         text += &self.gains();
         if self.runs.iter().any(|run| run.sharpness.is_some()) {
             text += "\n(C_eps, A)-sharpness in percent, each the maximum of its starts:\n\n";
-            text += &self.section("", |run| run.sharpness, |row| &row.paper_sharpness, 2);
+            text += &self.section(|run| run.sharpness, |row| &row.paper_sharpness, 2);
         }
         let found: Vec<String> = self
             .runs
