@@ -151,7 +151,8 @@ def sharpness(binary, common, checkpoint, network, folder):
 
     _, low, info = fmin_l_bfgs_b(wrong, centre, bounds=bounds, maxiter=10)
     ours, theirs = found["sharpness"], percent(-low)
-    print(f"the authors' sign: program {ours:.6f} after {found['runs'][0]['ending']}, SciPy {theirs:.6f} after {info['task']}")
+    compare("sharpness with the authors' sign", ours, theirs, 0.01)
+    print(f"    program: {found['runs'][0]['ending']}, SciPy: {info['task']}")
 
 
 def hessian(binary, common, checkpoint, network, folder, steps, top=3):
