@@ -1,5 +1,5 @@
-//! What sessions are built to do: features of this crate, all of them on by default. What is left out takes no flash, and
-//! a session that needs it is refused.
+//! What sessions are built to do: everything, or with the feature `micro-lean` only what the other features add to it. What
+//! is left out takes no flash, and a session that needs it is refused.
 
 use super::pool::CLIPPED;
 use super::{Config, SessionError};
@@ -11,19 +11,20 @@ use crate::noise::{Distribution, Scaling};
 use crate::optimizer::Optimizer;
 use crate::step::{Method, SmoothOut};
 
+const LEAN: bool = cfg!(feature = "micro-lean");
 /// Batch norm.
-pub(super) const BATCH_NORM: bool = cfg!(feature = "micro-batch-norm");
+pub(super) const BATCH_NORM: bool = !LEAN || cfg!(feature = "micro-batch-norm");
 /// Sums, dropout, average pooling, and a ReLU or max pooling that stands alone.
-pub(super) const ELEMENTWISE: bool = cfg!(feature = "micro-elementwise");
+pub(super) const ELEMENTWISE: bool = !LEAN || cfg!(feature = "micro-elementwise");
 /// Convolutions other than 3x3 with stride 1, max pooling other than 2x2 with stride 2.
-pub(super) const ANY_WINDOW: bool = cfg!(feature = "micro-any-window");
+pub(super) const ANY_WINDOW: bool = !LEAN || cfg!(feature = "micro-any-window");
 /// Gradients of convolutions without pooling behind them plane by plane, else pixel by pixel; the ends of padded rows of
 /// more than eight pixels without asking for each pixel whether it is there.
-pub(super) const PLANES: bool = cfg!(feature = "micro-planes");
+pub(super) const PLANES: bool = !LEAN || cfg!(feature = "micro-planes");
 /// A stored gradient: several draws, accumulation, clipping.
-pub(super) const GRADIENT: bool = cfg!(feature = "micro-gradient");
+pub(super) const GRADIENT: bool = !LEAN || cfg!(feature = "micro-gradient");
 /// Adam and AdamW, Nesterov's momentum.
-pub(super) const ANY_OPTIMIZER: bool = cfg!(feature = "micro-any-optimizer");
+pub(super) const ANY_OPTIMIZER: bool = !LEAN || cfg!(feature = "micro-any-optimizer");
 
 /// Whether a convolution's kernel is 3x3, its stride 1, and its padding smaller than the kernel.
 pub(super) const fn is_small(conv: &Conv2d) -> bool {
@@ -121,7 +122,7 @@ mod tests {
                 match Session::required(&plan, &config) {
                     Ok(needed) => assert!(needed > 0),
                     Err(SessionError::Unsupported { what }) => {
-                        assert!(what.starts_with("feature micro-") && !cfg!(feature = "micro-all"), "{what}");
+                        assert!(what.starts_with("feature micro-") && LEAN, "{what}");
                         refused += 1;
                     }
                     Err(error) => panic!("{}: {error}", case.name),
@@ -131,6 +132,6 @@ mod tests {
             let begins = Session::required(&plan, &plain).is_ok();
             assert!(begins || !matches!(&*case.name, "W1" | "W3"), "{}", case.name);
         }
-        assert_eq!(refused > 0, !cfg!(feature = "micro-all"));
+        assert_eq!(refused > 0, LEAN);
     }
 }

@@ -73,7 +73,7 @@
 #![doc = include_str!("costs.md")]
 //!
 //! # What to build in
-//! The default feature `micro-all` builds in everything. Without default features a session trains 3x3 convolutions with stride
+//! Everything, unless the feature `micro-lean` leaves out most of it: then a session trains 3x3 convolutions with stride
 //! 1 and linear layers, each with the ReLU and 2x2 max pooling behind it, with uniform noise that is constant or per filter,
 //! by SGD with or without momentum. Each of these adds to that, and to the flash; a session that needs one which is
 //! left out is refused by its name:

@@ -3,7 +3,7 @@
 //! With the feature `micro-wide` these are the standard library's, which loops take fewest instructions over. Otherwise
 //! nothing is divided: low optimization levels do not see that the divisor is not 0, and would link a panic.
 
-#[cfg(feature = "micro-wide")]
+#[cfg(any(not(feature = "micro-lean"), feature = "micro-wide"))]
 mod wide {
     use core::slice::{ChunksExact, ChunksExactMut};
 
@@ -16,7 +16,7 @@ mod wide {
     }
 }
 
-#[cfg(not(feature = "micro-wide"))]
+#[cfg(all(feature = "micro-lean", not(feature = "micro-wide")))]
 mod narrow {
     pub(in super::super) fn runs(mut rest: &[f32], len: usize) -> impl Iterator<Item = &[f32]> {
         core::iter::from_fn(move || {
@@ -35,7 +35,7 @@ mod narrow {
     }
 }
 
-#[cfg(not(feature = "micro-wide"))]
+#[cfg(all(feature = "micro-lean", not(feature = "micro-wide")))]
 pub(super) use narrow::{runs, runs_mut};
-#[cfg(feature = "micro-wide")]
+#[cfg(any(not(feature = "micro-lean"), feature = "micro-wide"))]
 pub(super) use wide::{runs, runs_mut};

@@ -8,7 +8,7 @@ use super::{Distribution, NORM_EPS, Noise, Scaling, UNIT, norm};
 const EXACT: core::ops::Range<f32> = 1e-15..1e15;
 
 /// Whether noise can be Gaussian, dropout, or scaled per weight here; what is left out takes no flash.
-pub(crate) const ANY_NOISE: bool = cfg!(feature = "micro-any-noise");
+pub(crate) const ANY_NOISE: bool = cfg!(any(not(feature = "micro-lean"), feature = "micro-any-noise"));
 
 impl Noise {
     /// Scaling and distribution, where those that are left out cannot be.

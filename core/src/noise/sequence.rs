@@ -7,7 +7,7 @@ use rand_core::Rng;
 use rand_xoshiro::Xoshiro128PlusPlus;
 
 /// Whether the same bits may take more flash to take fewer instructions.
-pub(crate) const WIDE: bool = cfg!(feature = "micro-wide");
+pub(crate) const WIDE: bool = cfg!(any(not(feature = "micro-lean"), feature = "micro-wide"));
 
 /// Where a tensor's stream stands. A copy of it makes the same noise again.
 #[derive(Clone, Debug)]
