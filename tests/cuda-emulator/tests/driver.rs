@@ -1,100 +1,15 @@
 //! The driver API as programs see it. Settings come from the environment, so each scenario is a process of its own:
 //! a test below starts this program again with one of the ignored tests, and looks at what was logged.
+// SAFETY for all of this file: every pointer is to a live local of the right type.
 #![allow(missing_docs)]
 
-use cuda_emulator::driver::{context::*, device::*, errors::*, events::*, launch::*, memory::*, modules::*};
-use std::ffi::{CString, c_void};
+#[path = "support/session.rs"]
+mod session;
+
+use cuda_emulator::driver::{context::*, device::*, errors::*, events::*, memory::*, modules::*};
+use session::{PTX, Session, ok, scenario};
+use std::ffi::CString;
 use std::path::PathBuf;
-use std::process::Command;
-
-const PTX: &str = ".version 7.0 .target sm_75 .address_size 64
-.global .align 4 .u32 counter = 5;
-.visible .entry fill(.param .u64 a, .param .u32 n, .param .f32 x) {
-  .reg .pred %p<2>; .reg .b32 %r<8>; .reg .b64 %d<4>; .reg .f32 %f<2>;
-  ld.param.u64 %d1, [a]; ld.param.u32 %r1, [n]; ld.param.f32 %f1, [x];
-  mov.u32 %r2, %tid.x; mov.u32 %r3, %ctaid.x; mov.u32 %r4, %ntid.x; mad.lo.u32 %r5, %r3, %r4, %r2;
-  setp.ge.u32 %p1, %r5, %r1; @%p1 bra E;
-  mul.wide.u32 %d2, %r5, 4; add.u64 %d3, %d1, %d2; st.global.f32 [%d3], %f1;
-E: ret; }
-.visible .entry bounded() .maxntid 64, 1, 1 { ret; }
-.visible .entry big() { .reg .b32 %r<2>; .shared .align 4 .b8 s[40960]; mov.u32 %r1, s; ret; }";
-
-fn ok(code: u32) {
-    assert_eq!(code, 0, "{}", name(code));
-}
-
-/// A context and the module above.
-struct Session {
-    module: usize,
-}
-
-// SAFETY for all of this file: every pointer is to a live local of the right type.
-impl Session {
-    fn new() -> Self {
-        let (mut context, mut module) = (0, 0);
-        let text = CString::new(PTX).unwrap();
-        // SAFETY: see above.
-        unsafe {
-            ok(cuInit(0));
-            ok(cuDevicePrimaryCtxRetain(&mut context, 0));
-            ok(cuCtxSetCurrent(context));
-            ok(cuModuleLoadDataEx(&mut module, text.as_ptr().cast(), 0, std::ptr::null_mut(), std::ptr::null_mut()));
-        }
-        Session { module }
-    }
-
-    fn kernel(&self, name: &str) -> usize {
-        let (mut kernel, name) = (0, CString::new(name).unwrap());
-        // SAFETY: see above.
-        ok(unsafe { cuModuleGetFunction(&mut kernel, self.module, name.as_ptr()) });
-        kernel
-    }
-
-    fn allocate(&self, bytes: usize) -> u64 {
-        let mut address = 0;
-        // SAFETY: see above.
-        ok(unsafe { cuMemAlloc_v2(&mut address, bytes) });
-        address
-    }
-
-    fn fill(&self, address: u64, n: u32, threads: u32) -> u32 {
-        let (mut address, mut n, mut x) = (address, n, 1.5f32);
-        let mut arguments: [*mut c_void; 3] =
-            [(&raw mut address).cast(), (&raw mut n).cast(), (&raw mut x).cast()];
-        self.run("fill", n.div_ceil(threads), threads, 0, &mut arguments)
-    }
-
-    fn run(&self, name: &str, grid: u32, block: u32, dynamic: u32, arguments: &mut [*mut c_void]) -> u32 {
-        let none = std::ptr::null_mut();
-        // SAFETY: see above.
-        unsafe { cuLaunchKernel(self.kernel(name), grid, 1, 1, block, 1, 1, dynamic, 0, arguments.as_mut_ptr(), none) }
-    }
-
-    fn end(self) {
-        // SAFETY: see above.
-        unsafe {
-            ok(cuModuleUnload(self.module));
-            ok(cuDevicePrimaryCtxRelease_v2(0));
-        }
-    }
-}
-
-/// Runs a scenario with settings; gives what it logged. It must pass.
-fn scenario(name: &str, settings: &[(&str, &str)]) -> Vec<String> {
-    let log = std::env::temp_dir().join(format!("cuda-emulator-{}-{name}", std::process::id()));
-    let _ = std::fs::remove_file(&log);
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", name, "--nocapture"]).env("CUDA_EMULATOR_LOG", &log);
-    settings.iter().for_each(|(variable, value)| {
-        command.env(format!("CUDA_EMULATOR_{variable}"), value);
-    });
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{name}: {text}");
-    let lines = std::fs::read_to_string(&log).unwrap_or_default().lines().map(String::from).collect();
-    let _ = std::fs::remove_file(&log);
-    lines
-}
 
 #[test]
 #[ignore = "started by a_whole_program"]
@@ -154,6 +69,7 @@ fn a_whole_program() {
     let log = scenario("whole_program", &[]);
     assert!(log.iter().all(|line| line.starts_with("error: ")), "{log:?}");
     assert_eq!(log.len(), 3, "{log:?}");
+    assert_eq!(scenario("whole_program", &[("STREAMS", "late")]).len(), 3);
 }
 
 #[test]
@@ -382,135 +298,6 @@ fn wrong_calls_are_refused() {
     find("PTX line 8: unknown instruction st.global.f33");
     find("unknown: driver function cuGraphCreate");
     assert!(!log.iter().any(|line| line.starts_with("leak")), "{log:?}");
-}
-
-/// Values of x, then of 2^x, 1/x and sin x as the device has them.
-fn approximations() -> Vec<[f32; 4]> {
-    let text = CString::new(
-        ".version 7.0 .target sm_75 .address_size 64 .visible .entry approx(.param .u64 o) { .reg .b32 %r<4>; .reg .b64 %d<4>; .reg .f32 %f<6>;
-         ld.param.u64 %d1, [o]; mov.u32 %r1, %tid.x; mul.wide.u32 %d2, %r1, 16; add.u64 %d3, %d1, %d2; cvt.rn.f32.u32 %f1, %r1; fma.rn.f32 %f1, %f1, 0f3DCCCCCD, 0f3DCCCCCD;
-         ex2.approx.f32 %f2, %f1; rcp.approx.f32 %f3, %f1; sin.approx.f32 %f4, %f1; st.global.v4.f32 [%d3], {%f1, %f2, %f3, %f4}; ret; }",
-    )
-    .unwrap();
-    let session = Session::new();
-    let mut address = session.allocate(32 * 16);
-    let mut back = vec![[0f32; 4]; 32];
-    let (mut module, mut kernel, none) = (0, 0, std::ptr::null_mut());
-    // SAFETY: see above.
-    unsafe {
-        ok(cuModuleLoadData(&mut module, text.as_ptr().cast()));
-        ok(cuModuleGetFunction(&mut kernel, module, c"approx".as_ptr()));
-        let mut arguments: [*mut c_void; 1] = [(&raw mut address).cast()];
-        ok(cuLaunchKernel(kernel, 1, 1, 1, 32, 1, 1, 0, 0, arguments.as_mut_ptr(), none));
-        ok(cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), address, 32 * 16));
-        ok(cuMemFree_v2(address));
-        ok(cuModuleUnload(module));
-    }
-    session.end();
-    back
-}
-
-#[test]
-#[ignore = "started by approximations_can_be_as_wrong_as_allowed"]
-fn worst_approximations() {
-    let (mut wrong, mut up) = (0, 0);
-    for [x, exp, inverse, sine] in approximations() {
-        let x = f64::from(x);
-        for (got, exact, bound) in [
-            (exp, x.exp2(), x.exp2() * 2f64.powi(-22)),
-            (inverse, 1.0 / x, 2f64.powi(-23) / x),
-            (sine, x.sin(), 2f64.powi(-20)),
-        ] {
-            let error = f64::from(got) - exact;
-            assert!(error.abs() <= bound, "{got} is not near {exact}");
-            wrong += u32::from(got != exact as f32);
-            up += u32::from(error > 0.0);
-        }
-    }
-    assert!(wrong > 64 && (20..76).contains(&up), "{wrong} of 96 wrong, {up} too large");
-}
-
-#[test]
-#[ignore = "started by approximations_can_be_as_wrong_as_allowed"]
-fn near_approximations() {
-    assert!(approximations().iter().all(|&[x, exp, _, _]| exp == f64::from(x).exp2() as f32));
-}
-
-#[test]
-fn approximations_can_be_as_wrong_as_allowed() {
-    scenario("near_approximations", &[]);
-    scenario("worst_approximations", &[("APPROX", "worst")]);
-}
-
-/// What a stream's work has done when nobody has waited for it yet, and when somebody has.
-#[test]
-#[ignore = "started by work_is_done_late"]
-fn late() {
-    let session = Session::new();
-    let (address, copy) = (session.allocate(4), session.allocate(4));
-    let (mut stream, mut other, mut event, mut pinned) = (0, 0, 0, std::ptr::null_mut());
-    // SAFETY: see above.
-    unsafe {
-        ok(cuStreamCreate(&mut stream, 1));
-        ok(cuStreamCreate(&mut other, 1));
-        ok(cuEventCreate(&mut event, 0));
-        ok(cuMemAllocHost_v2(&mut pinned, 8));
-        let words = pinned.cast::<u32>();
-        // The result is not there before the stream was waited for.
-        words.write(1);
-        ok(cuMemsetD32Async(address, 7, 1, stream));
-        ok(cuMemcpyDtoHAsync_v2(pinned, address, 4, stream));
-        assert_eq!(words.read(), 1);
-        assert_eq!(cuStreamQuery(stream), NOT_READY);
-        ok(cuStreamSynchronize(stream));
-        assert_eq!(words.read(), 7);
-        // A page-locked source is read late, a pageable one at once.
-        let mut pageable = 20u32;
-        words.write(10);
-        ok(cuMemcpyHtoDAsync_v2(address, pinned, 4, stream));
-        ok(cuMemcpyHtoDAsync_v2(copy, (&raw const pageable).cast(), 4, stream));
-        words.write(11);
-        pageable = 21;
-        ok(cuStreamSynchronize(stream));
-        let mut back = [0u32; 2];
-        ok(cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), address, 4));
-        ok(cuMemcpyDtoH_v2(back.as_mut_ptr().add(1).cast(), copy, 4));
-        assert_eq!((back, pageable), ([11, 20], 21));
-        // Another stream sees the old value, unless it waits for an event.
-        ok(cuMemsetD32Async(address, 30, 1, stream));
-        ok(cuMemcpyDtoDAsync_v2(copy, address, 4, other));
-        ok(cuStreamSynchronize(other));
-        ok(cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), copy, 4));
-        assert_eq!(back[0], 11);
-        ok(cuEventRecord(event, stream));
-        assert_eq!(cuEventQuery(event), NOT_READY);
-        ok(cuMemsetD32Async(address, 40, 1, stream));
-        ok(cuStreamWaitEvent(other, event, 0));
-        ok(cuMemcpyDtoDAsync_v2(copy, address, 4, other));
-        ok(cuStreamSynchronize(other));
-        ok(cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), copy, 4));
-        assert_eq!(back[0], 30, "no more than the event's record was waited for");
-        ok(cuEventSynchronize(event));
-        // To pageable memory a copy is over when the call returns; freeing waits, too.
-        ok(cuMemcpyDtoHAsync_v2(back.as_mut_ptr().cast(), address, 4, stream));
-        assert_eq!(back[0], 40);
-        ok(cuMemsetD32Async(address, 50, 1, stream));
-        ok(cuMemFree_v2(address));
-        ok(cuEventDestroy_v2(event));
-        ok(cuStreamDestroy_v2(other));
-        // An error comes to light where the work is waited for.
-        ok(cuMemsetD32Async(address, 60, 1, stream));
-        assert_eq!(cuStreamSynchronize(stream), INVALID_VALUE);
-        assert_eq!(cuCtxSynchronize(), INVALID_VALUE);
-    }
-}
-
-#[test]
-fn work_is_done_late() {
-    let log = scenario("late", &[("STREAMS", "late")]);
-    assert!(log.iter().any(|line| line.contains("cuMemsetD32Async") && line.contains("which was freed")), "{log:?}");
-    let log = scenario("whole_program", &[("STREAMS", "late")]);
-    assert!(log.iter().all(|line| line.starts_with("error: ")), "{log:?}");
 }
 
 #[test]
