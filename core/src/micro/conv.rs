@@ -399,6 +399,7 @@ fn input_gradient(geometry: &Geometry, filter: &[f32], dy: &[f32], dx: &mut [f32
 
 /// The gradient g of one output pixel: gradient += g times its window of x, and its window of dx += g times the filter.
 /// Whichever of `x` and `dx` nobody needs is empty.
+#[cfg_attr(all(feature = "micro-lean", not(feature = "micro-wide")), inline(never))]
 fn add_window(
     geometry: &Geometry,
     [oh, ow]: [usize; 2],

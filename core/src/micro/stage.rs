@@ -24,6 +24,7 @@ pub(super) enum Feed {
 struct Sizes([u16; 3]);
 
 impl Sizes {
+    #[inline(never)] // Here and below: needed at several places, and not in a hurry.
     fn new(shape: Shape) -> Result<Self, SessionError> {
         let [c, h, w] = [shape.channels, shape.height, shape.width].map(u16::try_from);
         let (Ok(c), Ok(h), Ok(w)) = (c, h, w) else {
@@ -50,6 +51,7 @@ impl Window {
     /// One pixel each.
     pub(super) const ONE: Self = Self { kernel: [1, 1], stride: [1, 1], padding: [0, 0] };
 
+    #[inline(never)]
     fn new(kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Self, SessionError> {
         let small = |[h, w]: [usize; 2]| match (u8::try_from(h), u8::try_from(w)) {
             (Ok(h), Ok(w)) => Ok([h, w]),
@@ -325,6 +327,7 @@ impl<'m> Stage<'m> {
         self.shape.shape()
     }
 
+    #[cfg_attr(all(feature = "micro-lean", not(feature = "micro-wide")), inline(never))]
     pub(super) fn weight(&self) -> Option<Parameter<'m>> {
         let norm = matches!(self.head, Head::BatchNorm(_));
         self.parameters.as_ref().map(|of| Parameter {
@@ -337,6 +340,7 @@ impl<'m> Stage<'m> {
         })
     }
 
+    #[cfg_attr(all(feature = "micro-lean", not(feature = "micro-wide")), inline(never))]
     pub(super) fn bias(&self) -> Option<Parameter<'m>> {
         let norm = matches!(self.head, Head::BatchNorm(_));
         let of = self.parameters.as_ref().filter(|of| of.biased)?;
