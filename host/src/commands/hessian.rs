@@ -27,7 +27,7 @@ enum ProductsName {
 
 Some eigenvalue of the Hessian lies within the residual of each value, and more --steps make it smaller. Exact products
 cost about one second for each 1.5e9 multiply-accumulates of forward passes (f1: 1000 images) on one core. Differences
-are some twenty times faster and can be wrong by a factor of ten, as gradients jump where ReLUs and pools take other
+are many times faster and can be wrong by a factor of ten, as gradients jump where ReLUs and pools take other
 branches: believe them only where the residuals are small.")]
 pub struct HessianCommand {
     /// Weights and running statistics under PyTorch's names, or the folder of a run

@@ -1,6 +1,6 @@
 //! Products of the Hessian of a loss with a vector.
 //!
-//! [`Exact`] runs core's portable passes on numbers with a derivative, in f64: exact, and some twenty times slower than
+//! [`Exact`] runs core's portable passes on numbers with a derivative, in f64: exact, and many times slower than
 //! the gradients of the CPU device. [`Differences`] takes central differences of gradients,
 //! (g(x + h v) - g(x - h v)) / 2h. Where a ReLU or a pool takes another branch between the two points the gradient jumps,
 //! and the jump over 2h is in the difference; a smaller h meets fewer jumps, and drowns in the rounding of f32 weights.
