@@ -1,9 +1,7 @@
 //! What sessions are built to do: everything, or with the feature `micro-lean` only what the other features add to it. What
 //! is left out takes no flash, and a session that needs it is refused.
 
-use super::pool::CLIPPED;
 use super::{Config, SessionError};
-use crate::layers::{Conv2d, MaxPool2d};
 use crate::network::Layer;
 use crate::noise::filters::ANY_NOISE;
 pub(super) use crate::noise::sequence::WIDE;
@@ -26,33 +24,10 @@ pub(super) const GRADIENT: bool = !LEAN || cfg!(feature = "micro-gradient");
 /// Adam and AdamW, Nesterov's momentum.
 pub(super) const ANY_OPTIMIZER: bool = !LEAN || cfg!(feature = "micro-any-optimizer");
 
-/// Whether a convolution's kernel is 3x3, its stride 1, and its padding smaller than the kernel.
-pub(super) const fn is_small(conv: &Conv2d) -> bool {
-    matches!((conv.kernel, conv.stride, conv.padding), ([3, 3], [1, 1], [0..=2, 0..=2]))
-}
-
-/// Whether a max pooling's windows are the usual ones: 2x2, stride 2, no padding.
-pub(super) fn is_usual(pool: &MaxPool2d) -> bool {
-    *pool == MaxPool2d::new(2, 2)
-}
-
-/// Refuses a max pooling that is left out, or whose place of a maximum does not fit a byte.
-pub(super) fn check_pool(pool: &MaxPool2d) -> Result<(), SessionError> {
-    if !ANY_WINDOW && !is_usual(pool) {
-        return Err(SessionError::Unsupported { what: "feature micro-any-window" });
-    }
-    match pool.kernel[0].checked_mul(pool.kernel[1]) {
-        Some(area) if area < usize::from(CLIPPED) => Ok(()),
-        _ => Err(SessionError::Unsupported { what: "max pooling over more than 254 pixels" }),
-    }
-}
-
 /// Refuses a layer at the head of a stage that is left out.
 pub(super) fn check_layer(layer: &Layer) -> Result<(), SessionError> {
     let what = match layer {
-        Layer::Linear(_) => return Ok(()),
-        Layer::Conv2d(conv) if ANY_WINDOW || is_small(conv) => return Ok(()),
-        Layer::Conv2d(_) => "feature micro-any-window",
+        Layer::Linear(_) | Layer::Conv2d(_) => return Ok(()),
         Layer::BatchNorm(_) if BATCH_NORM => return Ok(()),
         Layer::BatchNorm(_) => "feature micro-batch-norm",
         _ if ELEMENTWISE => return Ok(()),

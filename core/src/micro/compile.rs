@@ -1,10 +1,14 @@
 //! Makes stages of a plan's layers.
 
-use super::stage::{Feed, Parameters, Stage};
-use super::{Config, Model, SessionError, built};
+use super::parameters::Parameters;
+use super::stage::{Feed, Stage};
+use super::{Config, Model, SessionError, built, window};
 use crate::network::{Layer, Source};
 use crate::plan::{Plan, PlannedLayer};
 use heapless::Vec;
+
+/// Layers that a plan has at most, so that the numbers of stages and of tensors take 16 bits.
+pub(super) const MOST_LAYERS: usize = 32_000;
 
 /// Adds the stages of a plan and returns the number of trained weights.
 pub(super) fn compile<'m, const L: usize, const N: usize>(
@@ -17,32 +21,24 @@ pub(super) fn compile<'m, const L: usize, const N: usize>(
     let mut given: Vec<Feed, L> = Vec::new();
     let mut trained = 0;
     for (index, layer) in plan.layers().iter().enumerate() {
+        window::check(layer)?;
         let of = |source: Source| match source {
-            Source::Input => Feed::Images,
-            Source::Layer(layer) => given.get(layer).copied().unwrap_or(Feed::Nothing),
+            Source::Input => Feed::IMAGES,
+            Source::Layer(layer) => given.get(layer).copied().unwrap_or(Feed::NOTHING),
         };
         let input = of(layer.input);
-        if matches!(layer.layer, Layer::Flatten) {
-            let _ = given.push(input);
-            continue;
-        }
-        let alone = is_alone(plan, layer.input);
-        if let (Feed::Stage(at), true) = (input, alone)
-            && let Some(stage) = stages.get_mut(usize::from(at))
-            && stage.fuse(layer)?
-        {
+        let feeder = stages.get_mut(input.number()).filter(|_| is_alone(plan, layer.input));
+        if matches!(layer.layer, Layer::Flatten) || feeder.is_some_and(|stage| stage.fuse(layer)) {
             let _ = given.push(input);
             continue;
         }
         built::check_layer(&layer.layer)?;
         let parameters = Parameters::new(index, layer, model, config, &mut trained);
-        let mut stage = Stage::new(index, layer, input, parameters)?;
-        stage.addend = layer.addend().map_or(Feed::Nothing, of);
-        let number = u16::try_from(stages.len()).map_err(|_| SessionError::TooLarge)?;
-        let _ = given.push(Feed::Stage(number));
+        let mut stage = Stage::new(index, layer, input, parameters);
+        stage.addend = layer.addend().map_or(Feed::NOTHING, of);
+        let _ = given.push(Feed::stage(stages.len()));
         stages.push(stage).map_err(|_| SessionError::TooManyStages { capacity: N })?;
     }
-    connect(stages);
     Ok(trained)
 }
 
@@ -58,26 +54,21 @@ fn is_alone<const N: usize>(plan: &Plan<N>, source: Source) -> bool {
     }
 }
 
-/// Which gradients flow where.
-fn connect(stages: &mut [Stage<'_>]) {
+/// Which gradients flow where in training.
+pub(super) fn connect(stages: &mut [Stage<'_>]) {
     for i in 0..stages.len() {
         let (before, rest) = stages.split_at_mut(i);
-        let Some(stage) = rest.first_mut() else { break };
-        let live = |feed: Feed| match feed {
-            Feed::Stage(at) => before.get(usize::from(at)).is_some_and(|s| s.live),
-            Feed::Images | Feed::Nothing => false,
-        };
+        let Some((stage, later)) = rest.split_first_mut() else { break };
+        let live = |feed: Feed| before.get(feed.number()).is_some_and(|stage| stage.live);
         stage.input_gradient = live(stage.input);
         stage.addend_gradient = built::ELEMENTWISE && live(stage.addend);
         stage.live = stage.trains() || stage.input_gradient || stage.addend_gradient;
-        let (input, addend) = (stage.input, stage.addend);
-        stage.first_of_input = true;
+        stage.first_of_input = later.iter().all(|later| later.reads(stage.input) == 0);
         // A sum of a value with itself writes its gradient twice.
-        stage.first_of_addend = addend != input;
-        let Some((stage, later)) = rest.split_first_mut() else { break };
-        for later in later {
-            stage.first_of_input &= later.reads(input) == 0;
-            stage.first_of_addend &= later.reads(addend) == 0;
-        }
+        stage.first_of_addend =
+            stage.addend != stage.input && later.iter().all(|later| later.reads(stage.addend) == 0);
+        let alone = stage.first_of_input && before.iter().all(|before| before.reads(stage.input) == 0);
+        stage.in_place = alone && stage.input_gradient && stage.uses_batch();
+        stage.again = stage.input_gradient && stage.trains_weight() && stage.has_filters();
     }
 }

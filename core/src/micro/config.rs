@@ -60,7 +60,6 @@ impl Config<'_> {
             strength: self.strength,
             clip: self.clip,
             accumulate: self.accumulate,
-            keeps_gradient: self.keeps_gradient(),
         }
     }
 
@@ -102,7 +101,6 @@ pub(super) struct Settings {
     pub strength: f32,
     pub clip: Option<f32>,
     pub accumulate: bool,
-    pub keeps_gradient: bool,
 }
 
 impl Settings {

@@ -3,8 +3,9 @@
 use super::pass::{Backward, Forward, Parts, Pass, take, take_mut};
 use super::rows::lend;
 use super::runs::{runs, runs_mut};
-use super::stage::{Stage, Window};
+use super::stage::Stage;
 use super::update::Receive;
+use super::window::Window;
 use super::{built, relu};
 use crate::noise::sequence::Sequence;
 use crate::shape::Shape;

@@ -30,9 +30,9 @@ pub(super) fn forward(
                 Head::Same if stage.pool.is_some() => relu::finish(stage, image, row, x, y, extra)?,
                 Head::AvgPool(window) => pool::mean(*window, stage.input_shape(), stage.shape(), x, y),
                 Head::GlobalAvgPool => y.fill(sum(x) / of_input as f32),
-                Head::Dropout(dropout) => match pass.masks {
+                Head::Dropout(dropout, layer) => match pass.masks {
                     Some(masks) => {
-                        let mask = masks.layer(u32::from(stage.index), dropout.probability);
+                        let mask = masks.layer(u32::from(*layer), dropout.probability);
                         let factors = factors(&mask, image, row * pixels);
                         y.iter_mut().zip(x).zip(factors).for_each(|((y, x), f)| *y = x * f);
                     }
@@ -64,11 +64,11 @@ fn addend(
     images: &[f32],
     rows: &Range<usize>,
 ) -> Option<bool> {
-    if stage.addend == Feed::Nothing {
+    if stage.addend == Feed::NOTHING {
         return Some(false);
     }
     let len = pass.images * stage.shape().len();
-    let from_images = stage.addend == Feed::Images;
+    let from_images = stage.addend == Feed::IMAGES;
     let at = output_of(parts.stages, stage.addend);
     let from = if from_images { 0..0 } else { at..at + len };
     let [from, y, ..] = apart(parts.values, [from, stage.output..stage.output + len, 0..0, 0..0, 0..0])?;
@@ -122,8 +122,8 @@ pub(super) fn backward(
                     let share = dy.first()? / of_input as f32;
                     dx.iter_mut().for_each(|dx| *dx += share);
                 }
-                Head::Dropout(dropout) if pass.masks.is_some() => {
-                    let mask = pass.masks?.layer(u32::from(stage.index), dropout.probability);
+                Head::Dropout(dropout, layer) if pass.masks.is_some() => {
+                    let mask = pass.masks?.layer(u32::from(*layer), dropout.probability);
                     let factors = factors(&mask, image, row * pixels);
                     dx.iter_mut().zip(dy).zip(factors).for_each(|((dx, dy), f)| *dx += dy * f);
                 }

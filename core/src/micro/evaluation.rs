@@ -35,7 +35,7 @@ impl<const N: usize> Session<'_, '_, N> {
         draw: Option<Draw>,
     ) -> Result<Outcome, SessionError> {
         self.fits(images, labels, usize::MAX)?;
-        let (batch, image_len, classes) = (self.batch.max(1), self.image_len.max(1), self.classes());
+        let (batch, image_len, classes) = (self.batch.max(1), self.image_len().max(1), self.classes());
         let mut outcome = Outcome { images: labels.len(), ..Outcome::default() };
         let batches = images.chunks(batch.saturating_mul(image_len).max(1)).zip(labels.chunks(batch));
         for (number, (images, labels)) in batches.enumerate() {
@@ -51,9 +51,9 @@ impl<const N: usize> Session<'_, '_, N> {
 
     fn logits(&mut self, images: &[f32], draw: Option<Draw>) -> Result<&[f32], SessionError> {
         self.idle()?;
-        let count = images.len() / self.image_len.max(1);
-        let (needed, given) = (self.batch * self.image_len, images.len());
-        if given > needed || count == 0 || count * self.image_len != given {
+        let count = images.len() / self.image_len().max(1);
+        let (needed, given) = (self.batch * self.image_len(), images.len());
+        if given > needed || count == 0 || count * self.image_len() != given {
             return Err(SessionError::Length { what: "the images", needed, given });
         }
         let classes = self.classes();

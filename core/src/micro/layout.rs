@@ -1,80 +1,86 @@
 //! Where everything lies in the arena.
 
-use super::stage::{Feed, Head, Memory, Stage};
-use super::{Config, SessionError};
+use super::compile::connect;
+use super::stage::{Feed, Memory, Stage};
+use super::{Config, built};
 use crate::plan::arena::Buffer;
 use crate::plan::{Plan, Purpose};
 use heapless::Vec;
 
-/// Lengths of the arena's parts, in the order in which they lie there.
+/// What the lengths of the arena's parts follow from, in the order in which they lie there: trained weights, moments,
+/// running statistics, stored gradient, running statistics from before the step, norms, scales of noise, values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Trained weights; the moments, as many each, follow.
+    /// Trained weights; each moment has as many, and the stored gradient.
     pub trained: usize,
-    /// Number of moments.
-    pub moments: usize,
-    /// Running statistics.
+    /// Running statistics, and those to go back to.
     pub statistics: usize,
-    /// Stored gradient: 0, or as many as the trained weights.
-    pub gradient: usize,
-    /// Running statistics from before the step.
-    pub backup: usize,
-    /// Of each batch norm's channels: mean and inverse standard deviation, then scale and shift at the evaluation
-    /// point.
-    pub norms: usize,
     /// Scales of the noise of filters whose values the backward pass needs again.
     pub scales: usize,
-    /// Activations, their gradients, bits and bytes, and what stages work in.
-    pub values: usize,
+    /// Number of moments.
+    pub moments: u8,
+    /// Whether gradients are stored.
+    keeps_gradient: bool,
+    /// Whether running statistics change in training.
+    pub follows: bool,
 }
 
 impl Layout {
     /// Everything that outlives a power cut.
-    pub(super) const fn state(&self) -> usize {
-        self.trained * (1 + self.moments) + self.statistics
+    pub(super) fn state(&self) -> usize {
+        self.trained * (1 + usize::from(self.moments)) + self.statistics
     }
 
-    /// Length of the arena; `None` when it does not fit the machine's word.
-    pub(super) fn total(&self) -> Option<usize> {
-        let moments = self.trained.checked_mul(1 + self.moments)?;
-        [self.statistics, self.gradient, self.backup, self.norms, self.scales, self.values]
+    /// Whether gradients are stored.
+    pub(super) const fn keeps_gradient(&self) -> bool {
+        built::GRADIENT && self.keeps_gradient
+    }
+
+    /// Length of the stored gradient.
+    pub(super) const fn gradient(&self) -> usize {
+        if self.keeps_gradient() { self.trained } else { 0 }
+    }
+
+    /// Length of the running statistics from before the step.
+    pub(super) const fn backup(&self) -> usize {
+        if self.follows { self.statistics } else { 0 }
+    }
+
+    /// Of each batch norm's channels mean and inverse standard deviation, then scale and shift at the evaluation point.
+    pub(super) const fn norms(&self) -> usize {
+        2 * self.statistics
+    }
+
+    /// Length of the arena with these values: activations, their gradients, bits and bytes, and what stages work in. `None`
+    /// when it does not fit the machine's word.
+    pub(super) fn total(&self, values: usize) -> Option<usize> {
+        let moments = self.trained.checked_mul(1 + usize::from(self.moments))?;
+        [self.statistics, self.gradient(), self.backup(), self.norms(), self.scales, values]
             .into_iter()
             .try_fold(moments, usize::checked_add)
     }
 }
 
-/// Lays out the arena and tells each stage where its buffers are.
+/// Lays out the arena, tells each stage where its buffers are, and returns the arena's length.
 pub(super) fn lay_out<const L: usize, const N: usize>(
     plan: &Plan<L>,
     stages: &mut Vec<Stage<'_>, N>,
     trained: usize,
     config: &Config<'_>,
-) -> Result<Layout, SessionError> {
-    let statistics = plan.statistics();
-    let training = plan.purpose() == Purpose::Training;
-    let mut layout = Layout {
-        trained,
-        moments: if training { config.optimizer.moments() } else { 0 },
-        statistics,
-        gradient: if training && config.keeps_gradient() { trained } else { 0 },
-        backup: if training && stages.iter().any(Stage::uses_batch) { statistics } else { 0 },
-        norms: 2 * statistics,
-        ..Layout::default()
-    };
-    for stage in stages.iter_mut() {
-        if !training {
-            stage.live = false;
-        }
-        let rows = stage.head_shape().channels;
-        let filters = matches!(stage.head, Head::Conv { .. } | Head::Linear);
-        if training && filters && stage.trains_weight() && stage.input_gradient {
-            (stage.again, stage.kept) = (true, layout.scales);
-            layout.scales += rows;
-        }
+) -> Option<(Layout, usize)> {
+    let mut layout = Layout { trained, statistics: plan.statistics(), ..Layout::default() };
+    if plan.purpose() == Purpose::Training {
+        connect(stages);
+        layout.moments = config.optimizer.moments() as u8;
+        layout.keeps_gradient = config.keeps_gradient();
+        layout.follows = stages.iter().any(Stage::uses_batch);
     }
-    let batch = plan.batch();
-    layout.values = values(stages, batch).ok_or(SessionError::TooLarge)?;
-    Ok(layout)
+    for stage in stages.iter_mut().filter(|stage| stage.again) {
+        stage.kept = layout.scales;
+        layout.scales += stage.shape().channels;
+    }
+    let values = values(stages, plan.batch())?;
+    Some((layout, layout.total(values)?))
 }
 
 /// Places outputs, gradients, bits and bytes, and scratch memory by their lives and returns the length they need.
@@ -86,27 +92,17 @@ fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Optio
     let mut buffers = [[Buffer::new(0, 0, 0); N]; 5];
     let [outputs, gradients, extras, forward, back] = &mut buffers;
     for i in 0..n {
-        let mine = Feed::Stage(u16::try_from(i).ok()?);
-        let (mut end, mut kept, mut first, mut last_reader, mut readers) = (i, false, n, i, 0);
-        for (j, reader) in stages.iter().enumerate().skip(i + 1) {
-            let reads = reader.reads(mine);
-            if reads == 0 {
-                continue;
-            }
+        let mine = Feed::stage(i);
+        // The loss reads the last output.
+        let mut end = if i + 1 == n { n } else { i };
+        let (mut kept, mut in_place, mut first) = (false, false, n);
+        for (j, reader) in stages.iter().enumerate().skip(i + 1).filter(|(_, reader)| reader.reads(mine) > 0) {
             let keeps = reader.live && reader.reads_input_backward();
             kept |= keeps;
+            in_place |= reader.in_place;
             end = end.max(if keeps { backward(j) } else { j });
-            (first, last_reader) = (backward(j), j);
-            readers += reads;
-        }
-        if i + 1 == n {
-            end = n;
-        }
-        // The last one in the list is the first one to write the gradient.
-        let in_place = readers == 1
-            && stages.get(last_reader).is_some_and(|r| r.live && r.uses_batch() && r.input_gradient);
-        if in_place && let Some(reader) = stages.get_mut(last_reader) {
-            reader.in_place = true;
+            // The last one in the list is the first one to write the gradient.
+            first = backward(j);
         }
         let stage = stages.get_mut(i)?;
         stage.memory = match (stage.live, stage.pool, stage.relu) {
@@ -116,22 +112,21 @@ fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Optio
             (true, None, true) if kept && !in_place => Memory::Sign,
             (true, None, true) => Memory::Bits,
         };
-        if stage.memory == Memory::Sign {
+        // The sign, or the gradient in the output's place.
+        if stage.memory == Memory::Sign || in_place {
             end = end.max(backward(i));
         }
+        let last = if stage.live { backward(i) } else { i };
         let len = stage.shape().len().checked_mul(batch)?;
-        let needed = stage.live && !in_place;
-        if in_place {
-            // Output, then the gradient in its place.
-            end = end.max(backward(i));
-        }
         let extra = stage.extra_words().checked_mul(batch)?;
-        *outputs.get_mut(i)? = Buffer::new(i, end, len);
-        *extras.get_mut(i)? = Buffer::new(i, if stage.live { backward(i) } else { i }, extra);
-        *gradients.get_mut(i)? = Buffer::new(first, backward(i), if needed { len } else { 0 });
+        let of_gradient = if stage.live && !in_place { len } else { 0 };
         let [of_forward, of_backward] = stage.scratch_len(batch);
+        let of_backward = if stage.live { of_backward } else { 0 };
+        *outputs.get_mut(i)? = Buffer::new(i, end, len);
+        *gradients.get_mut(i)? = Buffer::new(first, backward(i), of_gradient);
+        *extras.get_mut(i)? = Buffer::new(i, last, extra);
         *forward.get_mut(i)? = Buffer::new(i, i, of_forward);
-        *back.get_mut(i)? = Buffer::new(backward(i), backward(i), if stage.live { of_backward } else { 0 });
+        *back.get_mut(i)? = Buffer::new(backward(i), backward(i), of_backward);
     }
     let total = place_by_size(buffers.as_flattened_mut())?;
     let [outputs, gradients, extras, forward, back] = &buffers;

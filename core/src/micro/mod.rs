@@ -122,6 +122,7 @@ mod linear;
 mod log;
 mod loss;
 pub mod model;
+mod parameters;
 mod pass;
 mod pool;
 mod relu;
@@ -135,6 +136,7 @@ mod stage;
 mod step;
 mod update;
 mod weights;
+mod window;
 mod work;
 
 pub use config::{Config, Layers, Trained};

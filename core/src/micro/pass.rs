@@ -3,7 +3,8 @@
 use super::layout::Layout;
 use super::rows::NextNoise;
 use super::runs::runs_mut;
-use super::stage::{Feed, Head, Memory, Parameter, Stage, gradient_of, output_of};
+use super::parameters::Parameter;
+use super::stage::{Feed, Head, Memory, Stage, gradient_of, output_of};
 use super::update::{Receive, Terms};
 use super::{batch_norm, built, conv, elementwise, linear, relu};
 use crate::backend::{Draw, Selection};
@@ -49,11 +50,10 @@ impl<'a> Parts<'a> {
         let (first, arena) = arena.split_at_mut_checked(moment(1))?;
         let (second, arena) = arena.split_at_mut_checked(if built::ANY_OPTIMIZER { moment(2) } else { 0 })?;
         let (statistics, arena) = arena.split_at_mut_checked(of_norms(layout.statistics))?;
-        let (gradient, arena) = arena.split_at_mut_checked(if built::GRADIENT { layout.gradient } else { 0 })?;
-        let (backup, arena) = arena.split_at_mut_checked(of_norms(layout.backup))?;
-        let (norms, arena) = arena.split_at_mut_checked(of_norms(layout.norms))?;
-        let (scales, arena) = arena.split_at_mut_checked(layout.scales)?;
-        let values = arena.get_mut(..layout.values)?;
+        let (gradient, arena) = arena.split_at_mut_checked(layout.gradient())?;
+        let (backup, arena) = arena.split_at_mut_checked(of_norms(layout.backup()))?;
+        let (norms, arena) = arena.split_at_mut_checked(of_norms(layout.norms()))?;
+        let (scales, values) = arena.split_at_mut_checked(layout.scales)?;
         let state = State { weights, first, second, gradient, terms };
         Some(Self { stages, state, statistics, backup, norms, scales, values })
     }
@@ -105,7 +105,7 @@ impl Pass {
         if !parameter.is_trained() || !selection.contains(parameter.role) {
             return None;
         }
-        let at = at.get_or_insert_with(|| Sequence::new(key.tensor(parameter.index)));
+        let at = at.get_or_insert_with(|| Sequence::new(key.tensor(parameter.index.into())));
         Some((noise, at))
     }
 
@@ -139,7 +139,7 @@ impl Pass {
     /// Writes the biases of a convolution or linear layer where its first image's channels begin.
     #[inline(never)]
     fn biases(&self, stage: &Stage<'_>, parts: &mut Parts<'_>, images: &[f32]) -> Option<()> {
-        if !matches!(stage.head, Head::Conv { .. } | Head::Linear) {
+        if !stage.has_filters() {
             return Some(());
         }
         let Forward { y, scratch, .. } = self.forward_buffers(stage, parts.stages, parts.values, images)?;
@@ -225,7 +225,7 @@ impl Pass {
         images: &'v [f32],
     ) -> Option<Forward<'v>> {
         let len = self.images * stage.input_shape().len();
-        let from_images = stage.input == Feed::Images;
+        let from_images = stage.input == Feed::IMAGES;
         let at = output_of(stages, stage.input);
         let x = if from_images { 0..0 } else { at..at + len };
         let y = stage.output..stage.output + self.images * stage.shape().len();
@@ -245,7 +245,7 @@ impl Pass {
     ) -> Option<Backward<'v>> {
         let len = self.images * stage.input_shape().len();
         let range = |yes: bool, at: usize| if yes { at..at + len } else { 0..0 };
-        let from_images = stage.input == Feed::Images;
+        let from_images = stage.input == Feed::IMAGES;
         let reads = stage.reads_input_backward() && !stage.in_place;
         let bytes = stage.memory == Memory::Bytes;
         let ([_, start], [_, len_of_scratch]) = (stage.scratch, stage.scratch_len(self.images));

@@ -2,7 +2,7 @@
 
 use super::built;
 use super::runs::{runs, runs_mut};
-use super::stage::Window;
+use super::window::Window;
 use crate::shape::Shape;
 use core::ops::Range;
 

@@ -2,7 +2,8 @@
 
 use super::pool;
 use super::runs::{runs, runs_mut};
-use super::stage::{Memory, Stage, Window};
+use super::stage::{Memory, Stage};
+use super::window::Window;
 
 /// max(x, 0); not a number stays one.
 #[inline(always)]

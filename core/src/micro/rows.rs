@@ -3,7 +3,7 @@
 use super::Weights;
 use super::pass::Pass;
 use super::session::copy;
-use super::stage::Parameter;
+use super::parameters::Parameter;
 use crate::noise::Noise;
 use crate::noise::sequence::Sequence;
 use core::ops::Range;

@@ -3,7 +3,7 @@ use super::pass::Parts;
 use super::stage::Stage;
 use super::work::{Phase, Work};
 use super::config::Settings;
-use super::compile::compile;
+use super::compile::{MOST_LAYERS, compile};
 use super::{Config, Model, SessionError};
 use crate::plan::{Plan, Purpose};
 use heapless::Vec;
@@ -47,7 +47,6 @@ pub struct Session<'m, 'a, const N: usize> {
     pub(super) arena: &'a mut [f32],
     pub(super) training: bool,
     pub(super) batch: usize,
-    pub(super) image_len: usize,
 }
 
 /// The buffers of a stage overlap where they must not, which [`lay_out`] rules out.
@@ -60,7 +59,7 @@ impl Session<'_, '_, 0> {
     /// What `new` would refuse but the arena and the model.
     pub fn required<const L: usize>(plan: &Plan<L>, config: &Config<'_>) -> Result<usize, SessionError> {
         let mut stages = Vec::<_, L>::new();
-        prepare(plan, None, config, &mut stages)?.total().ok_or(SessionError::TooLarge)
+        Ok(prepare(plan, None, config, &mut stages)?.1)
     }
 }
 
@@ -85,8 +84,7 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
         }
         exact("the model's statistics", model.statistics().len(), plan.statistics())?;
         let mut stages = Vec::new();
-        let layout = prepare(plan, Some(model), &config, &mut stages)?;
-        let needed = layout.total().ok_or(SessionError::TooLarge)?;
+        let (layout, needed) = prepare(plan, Some(model), &config, &mut stages)?;
         let given = arena.len();
         let arena = arena.get_mut(..needed).ok_or(SessionError::Arena { needed, given })?;
         arena.fill(0.0);
@@ -102,7 +100,6 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
             arena,
             training: plan.purpose() == Purpose::Training,
             batch: plan.batch(),
-            image_len: plan.input().len(),
         })
     }
 
@@ -158,6 +155,11 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
         Ok(())
     }
 
+    /// Values of an image.
+    pub(super) fn image_len(&self) -> usize {
+        self.stages.first().map_or(0, |stage| stage.input_shape().len())
+    }
+
     /// Number of classes: the values that the last stage gives.
     pub(super) fn classes(&self) -> usize {
         self.stages.last().map_or(0, |stage| stage.shape().len())
@@ -171,7 +173,7 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
     }
 
     pub(super) fn fits(&self, images: &[f32], labels: &[u32], most: usize) -> Result<(), SessionError> {
-        let (needed, given) = (labels.len().saturating_mul(self.image_len), images.len());
+        let (needed, given) = (labels.len().saturating_mul(self.image_len()), images.len());
         if needed != given {
             return Err(SessionError::Length { what: "the images", needed, given });
         }
@@ -212,18 +214,21 @@ fn load<'m>(
     Some(())
 }
 
-/// Adds the stages and lays out the arena, after all checks.
+/// Adds the stages and lays out the arena, after all checks; returns the arena's length too.
 #[inline(never)] // Its frame and that of `load` do not add up.
 fn prepare<'m, const L: usize, const N: usize>(
     plan: &Plan<L>,
     model: Option<&dyn Model<'m>>,
     config: &Config<'_>,
     stages: &mut Vec<Stage<'m>, N>,
-) -> Result<Layout, SessionError> {
+) -> Result<(Layout, usize), SessionError> {
     if plan.layers().is_empty() {
         return Err(SessionError::Unsupported { what: "plan of nothing" });
     }
+    if plan.layers().len() > MOST_LAYERS {
+        return Err(SessionError::TooLarge);
+    }
     config.check()?;
     let trained = compile(plan, model, config, stages)?;
-    lay_out(plan, stages, trained, config)
+    lay_out(plan, stages, trained, config).ok_or(SessionError::TooLarge)
 }

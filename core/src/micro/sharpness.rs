@@ -85,7 +85,7 @@ impl<const N: usize> Session<'_, '_, N> {
         gradient: &mut [f32],
     ) -> Result<f32, SessionError> {
         gradient.fill(0.0);
-        let (batch, image_len) = (self.batch.max(1), self.image_len.max(1));
+        let (batch, image_len) = (self.batch.max(1), self.image_len().max(1));
         let mut mean = 0.0;
         let batches = images.chunks(batch.saturating_mul(image_len).max(1)).zip(labels.chunks(batch));
         for (part, of_part) in batches {

@@ -1,80 +1,32 @@
 //! The plan, compiled: layers with the ReLU and the pooling behind them fused into one stage. A session keeps one for each
 //! of its stages, so that they are small: sizes take 16 bits, and what follows from something else is worked out.
 
-use super::error::SessionError;
-use super::{Config, Model, Weights, built};
-use crate::layers::{BatchNorm, Conv2d, Dropout, MaxPool2d};
+use super::built;
+use super::parameters::{Parameter, Parameters};
+use super::window::{Sizes, Window};
+use crate::layers::{BatchNorm, Conv2d, Dropout};
 use crate::network::Layer;
-use crate::plan::{PlannedLayer, Role, Tensor};
+use crate::plan::PlannedLayer;
 use crate::shape::Shape;
 
-/// Where a stage's input comes from.
+/// Where a stage's input comes from: the number of the stage that gives it, or one of the two here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Feed {
+pub(super) struct Feed(u16);
+
+impl Feed {
     /// There is none.
-    Nothing,
+    pub(super) const NOTHING: Self = Self(u16::MAX);
     /// The images.
-    Images,
-    /// The output of the stage with this number.
-    Stage(u16),
-}
+    pub(super) const IMAGES: Self = Self(u16::MAX - 1);
 
-/// A shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sizes([u16; 3]);
-
-impl Sizes {
-    #[inline(never)] // Here and below: needed at several places, and not in a hurry.
-    fn new(shape: Shape) -> Result<Self, SessionError> {
-        let [c, h, w] = [shape.channels, shape.height, shape.width].map(u16::try_from);
-        let (Ok(c), Ok(h), Ok(w)) = (c, h, w) else {
-            return Err(SessionError::Unsupported { what: "shapes of more than 65,535 channels, rows or columns" });
-        };
-        Ok(Self([c, h, w]))
+    /// The output of the stage with this number, below [`MOST_LAYERS`](super::compile::MOST_LAYERS).
+    pub(super) const fn stage(number: usize) -> Self {
+        Self(number as u16)
     }
 
-    fn shape(self) -> Shape {
-        let [channels, height, width] = self.0.map(usize::from);
-        Shape::new(channels, height, width)
-    }
-}
-
-/// Kernel, stride and padding along height and width.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
-    kernel: [u8; 2],
-    stride: [u8; 2],
-    padding: [u8; 2],
-}
-
-impl Window {
-    /// One pixel each.
-    pub(super) const ONE: Self = Self { kernel: [1, 1], stride: [1, 1], padding: [0, 0] };
-
-    #[inline(never)]
-    fn new(kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Self, SessionError> {
-        let small = |[h, w]: [usize; 2]| match (u8::try_from(h), u8::try_from(w)) {
-            (Ok(h), Ok(w)) => Ok([h, w]),
-            _ => Err(SessionError::Unsupported { what: "windows, strides or paddings of more than 255 pixels" }),
-        };
-        Ok(Self { kernel: small(kernel)?, stride: small(stride)?, padding: small(padding)? })
-    }
-
-    pub(super) fn kernel(self) -> [usize; 2] {
-        self.kernel.map(usize::from)
-    }
-
-    pub(super) fn stride(self) -> [usize; 2] {
-        self.stride.map(usize::from)
-    }
-
-    pub(super) fn padding(self) -> [usize; 2] {
-        self.padding.map(usize::from)
-    }
-
-    /// Whether these are the usual pooling windows: 2x2, side by side.
-    pub(super) fn is_usual(self) -> bool {
-        (self.kernel, self.stride, self.padding) == ([2, 2], [2, 2], [0, 0])
+    /// Its place in a list of all stages; past the end when it is no stage.
+    pub(super) fn number(self) -> usize {
+        usize::from(self.0)
     }
 }
 
@@ -86,112 +38,28 @@ pub(super) enum Head {
     BatchNorm(BatchNorm),
     AvgPool(Window),
     GlobalAvgPool,
-    Dropout(Dropout),
+    /// With its index in the plan.
+    Dropout(Dropout, u16),
     Add,
     /// Nothing: ReLU or max pooling that stands alone.
     Same,
 }
 
 impl Head {
-    fn new(layer: &Layer) -> Result<Self, SessionError> {
-        Ok(match *layer {
-            Layer::Conv2d(Conv2d { kernel, stride, padding, groups, .. }) => {
-                let too_many = SessionError::Unsupported { what: "more than 65,535 groups" };
-                let groups = u16::try_from(groups).map_err(|_| too_many)?;
-                Head::Conv { window: Window::new(kernel, stride, padding)?, groups }
-            }
+    fn new(index: usize, layer: &Layer) -> Self {
+        let window = Window::new(layer);
+        match *layer {
+            // Groups divide the channels, which are no more.
+            Layer::Conv2d(Conv2d { groups, .. }) => Head::Conv { window, groups: groups as u16 },
             Layer::Linear(_) => Head::Linear,
             Layer::BatchNorm(norm) => Head::BatchNorm(norm),
-            Layer::AvgPool2d(pool) => Head::AvgPool(Window::new(pool.kernel, pool.stride, pool.padding)?),
+            Layer::AvgPool2d(_) => Head::AvgPool(window),
             Layer::GlobalAvgPool => Head::GlobalAvgPool,
-            Layer::Dropout(dropout) => Head::Dropout(dropout),
+            Layer::Dropout(dropout) => Head::Dropout(dropout, index as u16),
             Layer::Add(_) => Head::Add,
             Layer::Relu | Layer::MaxPool2d(_) | Layer::Flatten => Head::Same,
-        })
+        }
     }
-}
-
-/// A parameter tensor: where its filters are.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Parameter<'m> {
-    /// Number in the plan's table, for the address of the noise.
-    pub index: u32,
-    pub role: Role,
-    /// Values of one filter.
-    pub row_len: usize,
-    /// Where filters that are not trained lie.
-    pub model: Weights<'m>,
-    /// Where the trained filters begin among the trained weights.
-    trained: usize,
-    /// Every how many-th filter is trained; 0 when none is.
-    pub stride: usize,
-}
-
-impl Parameter<'_> {
-    /// Where filter `row` lies among the trained weights, when it does.
-    pub(super) fn range(&self, row: usize) -> Option<core::ops::Range<usize>> {
-        let index = match self.stride {
-            0 => return None,
-            1 => row,
-            stride => row.is_multiple_of(stride).then_some(row / stride)?,
-        };
-        let start = self.trained + index * self.row_len;
-        Some(start..start + self.row_len)
-    }
-
-    pub(super) const fn is_trained(&self) -> bool {
-        self.stride > 0
-    }
-}
-
-/// A stage's parameter tensors: the weight, and the bias whose number is the next one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Parameters<'m> {
-    weight: Weights<'m>,
-    bias: Weights<'m>,
-    /// Number of the weight in the plan's table.
-    index: u32,
-    row_len: usize,
-    /// Where the trained filters begin among the trained weights; the trained biases follow them.
-    trained: usize,
-    /// Every how many-th is trained.
-    weight_stride: u16,
-    bias_stride: u16,
-    biased: bool,
-}
-
-impl<'m> Parameters<'m> {
-    pub(super) fn new(
-        index: usize,
-        layer: &PlannedLayer,
-        model: Option<&dyn Model<'m>>,
-        config: &Config<'_>,
-        trained: &mut usize,
-    ) -> Option<Self> {
-        let weight = layer.weight.as_ref()?;
-        let values = |tensor| model.map_or(Weights::F32(&[]), |model| model.tensor(tensor));
-        // There are fewer rows than strides can be.
-        let stride = |t: &Tensor| u16::try_from(config.trained.stride(index, layer, t)).unwrap_or(u16::MAX);
-        let bias = layer.bias.as_ref();
-        let parameters = Self {
-            weight: values(weight),
-            bias: bias.map_or(Weights::F32(&[]), values),
-            index: weight.index,
-            row_len: weight.row_len,
-            trained: *trained,
-            weight_stride: stride(weight),
-            bias_stride: bias.map_or(0, stride),
-            biased: bias.is_some(),
-        };
-        let rows = |stride| trained_rows(weight.rows, usize::from(stride));
-        *trained += rows(parameters.weight_stride) * weight.row_len + rows(parameters.bias_stride);
-        Some(parameters)
-    }
-}
-
-/// Number of trained filters of `rows`.
-pub(super) const fn trained_rows(rows: usize, stride: usize) -> usize {
-    if stride == 0 { 0 } else { rows.div_ceil(stride) }
 }
 
 /// Where the output of what a stage is fed with lies among the values.
@@ -205,8 +73,7 @@ pub(super) fn gradient_of(stages: &[Stage<'_>], feed: Feed) -> usize {
 }
 
 fn stage_of<'s, 'm>(stages: &'s [Stage<'m>], feed: Feed) -> Option<&'s Stage<'m>> {
-    let Feed::Stage(at) = feed else { return None };
-    stages.get(usize::from(at))
+    stages.get(feed.number())
 }
 
 /// Fewest values of scratch memory in the forward pass, where biases are perturbed.
@@ -238,15 +105,14 @@ pub(super) enum Memory {
 pub(super) struct Stage<'m> {
     /// The layer at its head.
     pub head: Head,
-    /// That layer's index in the plan.
-    pub index: u16,
     pub memory: Memory,
     pub input: Feed,
     /// Second input of a sum.
     pub addend: Feed,
     input_shape: Sizes,
-    head_shape: Sizes,
     shape: Sizes,
+    /// Height and width before pooling.
+    unpooled: [u16; 2],
     /// Max pooling behind the head.
     pub pool: Option<Window>,
     pub relu: bool,
@@ -274,22 +140,17 @@ pub(super) struct Stage<'m> {
 }
 
 impl<'m> Stage<'m> {
-    pub(super) fn new(
-        index: usize,
-        layer: &PlannedLayer,
-        input: Feed,
-        parameters: Option<Parameters<'m>>,
-    ) -> Result<Self, SessionError> {
-        let shape = Sizes::new(layer.output_shape)?;
+    /// The stage of layer `index`, which was [checked](super::window::check).
+    pub(super) fn new(index: usize, layer: &PlannedLayer, input: Feed, parameters: Option<Parameters<'m>>) -> Self {
+        let shape = Sizes::new(layer.output_shape);
         let mut stage = Self {
-            head: Head::new(&layer.layer)?,
-            index: u16::try_from(index).map_err(|_| SessionError::TooLarge)?,
+            head: Head::new(index, &layer.layer),
             memory: Memory::Nothing,
             input,
-            addend: Feed::Nothing,
-            input_shape: Sizes::new(layer.input_shape)?,
-            head_shape: shape,
+            addend: Feed::NOTHING,
+            input_shape: Sizes::new(layer.input_shape),
             shape,
+            unpooled: shape.sides(),
             pool: None,
             relu: matches!(layer.layer, Layer::Relu),
             live: false,
@@ -306,11 +167,11 @@ impl<'m> Stage<'m> {
             extra: 0,
             scratch: [0; 2],
         };
-        if let Layer::MaxPool2d(pool) = &layer.layer {
-            stage.head_shape = stage.input_shape;
-            stage.pool = Some(max_window(pool)?);
+        if matches!(layer.layer, Layer::MaxPool2d(_)) {
+            stage.unpooled = stage.input_shape.sides();
+            stage.pool = Some(Window::new(&layer.layer));
         }
-        Ok(stage)
+        stage
     }
 
     pub(super) fn input_shape(&self) -> Shape {
@@ -319,7 +180,8 @@ impl<'m> Stage<'m> {
 
     /// What the head gives, before pooling.
     pub(super) fn head_shape(&self) -> Shape {
-        self.head_shape.shape()
+        let [height, width] = self.unpooled.map(usize::from);
+        Shape::new(self.shape().channels, height, width)
     }
 
     /// What the stage gives.
@@ -327,54 +189,41 @@ impl<'m> Stage<'m> {
         self.shape.shape()
     }
 
+    /// Whether a convolution or a linear layer is at its head.
+    pub(super) const fn has_filters(&self) -> bool {
+        matches!(self.head, Head::Conv { .. } | Head::Linear)
+    }
+
+    fn is_norm(&self) -> bool {
+        built::BATCH_NORM && matches!(self.head, Head::BatchNorm(_))
+    }
+
     #[cfg_attr(all(feature = "micro-lean", not(feature = "micro-wide")), inline(never))]
     pub(super) fn weight(&self) -> Option<Parameter<'m>> {
-        let norm = matches!(self.head, Head::BatchNorm(_));
-        self.parameters.as_ref().map(|of| Parameter {
-            index: of.index,
-            role: if norm { Role::NormScale } else { Role::Weight },
-            row_len: of.row_len,
-            model: of.weight,
-            trained: of.trained,
-            stride: usize::from(of.weight_stride),
-        })
+        Some(self.parameters.as_ref()?.weight(self.is_norm()))
     }
 
     #[cfg_attr(all(feature = "micro-lean", not(feature = "micro-wide")), inline(never))]
     pub(super) fn bias(&self) -> Option<Parameter<'m>> {
-        let norm = matches!(self.head, Head::BatchNorm(_));
-        let of = self.parameters.as_ref().filter(|of| of.biased)?;
-        let filters = trained_rows(self.head_shape().channels, usize::from(of.weight_stride));
-        Some(Parameter {
-            index: of.index + 1,
-            role: if norm { Role::NormShift } else { Role::Bias },
-            row_len: 1,
-            model: of.bias,
-            trained: of.trained + filters * of.row_len,
-            stride: usize::from(of.bias_stride),
-        })
+        self.parameters.as_ref()?.bias(self.is_norm(), self.shape().channels)
     }
 
     pub(super) fn trains_weight(&self) -> bool {
-        self.parameters.as_ref().is_some_and(|of| of.weight_stride > 0)
+        self.parameters.as_ref().is_some_and(Parameters::trains_weight)
     }
 
     pub(super) fn trains(&self) -> bool {
-        self.trains_weight() || self.parameters.as_ref().is_some_and(|of| of.bias_stride > 0)
+        self.parameters.as_ref().is_some_and(Parameters::trains)
     }
 
     /// Whether the batch's own statistics are used in training: those of a trained batch norm.
     pub(super) fn uses_batch(&self) -> bool {
-        built::BATCH_NORM && matches!(self.head, Head::BatchNorm(_)) && self.trains()
+        self.is_norm() && self.trains()
     }
 
     /// Whether the backward pass reads what the forward pass was fed with.
     pub(super) fn reads_input_backward(&self) -> bool {
-        match self.head {
-            Head::Conv { .. } | Head::Linear => self.trains_weight(),
-            Head::BatchNorm(_) => self.trains(),
-            _ => false,
-        }
+        if self.has_filters() { self.trains_weight() } else { self.uses_batch() }
     }
 
     /// Words of bits or bytes for one image.
@@ -393,7 +242,7 @@ impl<'m> Stage<'m> {
 
     /// Values of scratch memory: in the forward pass a filter and a channel, in the backward pass a filter and its gradient.
     pub(super) fn scratch_len(&self, images: usize) -> [usize; 2] {
-        let row = self.parameters.as_ref().map_or(0, |of| of.row_len);
+        let row = self.parameters.as_ref().map_or(0, Parameters::row_len);
         let plane = if self.pool.is_some() { self.head_shape().pixels() } else { 0 };
         let [forward, backward] = match self.head {
             Head::Conv { .. } => [row + plane, 2 * row],
@@ -412,23 +261,18 @@ impl<'m> Stage<'m> {
     }
 
     /// Makes a ReLU or pooling part of this stage, when it gives its output channel by channel.
-    pub(super) fn fuse(&mut self, layer: &PlannedLayer) -> Result<bool, SessionError> {
+    pub(super) fn fuse(&mut self, layer: &PlannedLayer) -> bool {
         match (&layer.layer, self.head) {
             (Layer::Relu, Head::Conv { .. } | Head::Linear | Head::BatchNorm(_) | Head::Add) => self.relu = true,
             (Layer::Relu, Head::Same) if self.pool.is_some() => self.relu = true,
-            (Layer::MaxPool2d(pool), Head::Conv { .. } | Head::BatchNorm(_))
+            (Layer::MaxPool2d(_), Head::Conv { .. } | Head::BatchNorm(_))
                 if self.pool.is_none() && self.shape() == layer.input_shape =>
             {
-                self.pool = Some(max_window(pool)?);
-                self.shape = Sizes::new(layer.output_shape)?;
+                self.pool = Some(Window::new(&layer.layer));
+                self.shape = Sizes::new(layer.output_shape);
             }
-            _ => return Ok(false),
+            _ => return false,
         }
-        Ok(true)
+        true
     }
-}
-
-fn max_window(pool: &MaxPool2d) -> Result<Window, SessionError> {
-    built::check_pool(pool)?;
-    Window::new(pool.kernel, pool.stride, pool.padding)
 }

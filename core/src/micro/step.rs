@@ -61,7 +61,7 @@ impl<const N: usize> Session<'_, '_, N> {
         if !self.training {
             return Err(SessionError::Inference);
         }
-        let most = if self.settings.keeps_gradient { usize::MAX } else { self.batch };
+        let most = if self.layout.keeps_gradient() { usize::MAX } else { self.batch };
         self.fits(images, labels, most)?;
         let ghosts = GhostBatches::new(labels.len(), labels.len().div_ceil(self.batch.max(1)));
         self.work.begin(&self.settings, ghosts)?;
@@ -88,7 +88,7 @@ impl<const N: usize> Session<'_, '_, N> {
     /// [`advance`](Self::advance).
     pub fn pass_logits(&self) -> Option<&[f32]> {
         let last = self.stages.last().filter(|_| self.work.phase == Phase::Loss)?;
-        let start = self.arena.len().checked_sub(self.layout.values)? + last.output;
+        let start = self.layout.total(0)? + last.output;
         self.arena.get(start..)?.get(..self.work.pass.images * self.classes())
     }
 
@@ -150,13 +150,14 @@ impl<const N: usize> Session<'_, '_, N> {
     /// Runs rows of the present stage, forward or backward.
     #[inline(never)]
     fn rows(&mut self, images: &[f32], most: usize) -> Option<()> {
+        let image_len = self.image_len();
         let mut parts = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms)?;
         let work = &mut self.work;
-        let stage = self.stages.get(work.stage)?;
+        let stage = self.stages.get(usize::from(work.stage))?;
         let end = stage.shape().channels.min(work.row.saturating_add(most));
         let rows = work.row..end;
         let ghost = work.ghost(&self.settings);
-        let images = images.get(ghost.start * self.image_len..ghost.end * self.image_len)?;
+        let images = images.get(ghost.start * image_len..ghost.end * image_len)?;
         let forward = work.phase == Phase::Forward;
         if forward {
             work.pass.forward(stage, rows, &mut parts, images, &mut work.at)?;
@@ -171,7 +172,7 @@ impl<const N: usize> Session<'_, '_, N> {
         work.row = 0;
         if forward {
             work.stage += 1;
-            if work.stage == self.stages.len() {
+            if usize::from(work.stage) == self.stages.len() {
                 work.phase = Phase::Loss;
             }
         } else if let Some(before) = work.stage.checked_sub(1) {
@@ -204,14 +205,14 @@ impl<const N: usize> Session<'_, '_, N> {
             follow(stage, labels.len(), &mut parts).ok_or(OVERLAP)?;
         }
         work.add(&loss, labels.len());
-        if self.settings.keeps_gradient {
+        if self.layout.keeps_gradient() {
             work.receive = Receive::Add(work.share());
         } else {
             let rule = Rule::new(self.settings.terms.optimizer, 1.0, self.counters.updates + 1);
             work.receive = Receive::Update(rule);
         }
         work.phase = Phase::Backward;
-        work.stage = self.stages.len().saturating_sub(1);
+        work.stage = self.stages.len().saturating_sub(1) as u16;
         Ok(())
     }
 
@@ -226,7 +227,7 @@ impl<const N: usize> Session<'_, '_, N> {
         }
         self.counters.batches += 1;
         self.work.phase = Phase::Idle;
-        if !self.settings.keeps_gradient {
+        if !self.layout.keeps_gradient() {
             self.counters.updates += 1;
             return;
         }

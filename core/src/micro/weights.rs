@@ -12,10 +12,10 @@ pub enum Weights<'m> {
     Bytes(&'m [u8]),
     /// Int8 values with a scale for each filter: value * scale of its filter.
     Int8 {
-        /// The values, one byte each, two's complement.
-        values: &'m [u8],
-        /// Scales, one a filter, as little-endian f32 words.
-        scales: &'m [u8],
+        /// Number of filters.
+        filters: u16,
+        /// A scale for each filter, little-endian f32 words; then the values, one byte each, two's complement.
+        bytes: &'m [u8],
     },
 }
 
@@ -25,7 +25,7 @@ impl Weights<'_> {
         match self {
             Weights::F32(values) => values.len(),
             Weights::Bytes(bytes) => bytes.len() / 4,
-            Weights::Int8 { values, .. } => values.len(),
+            Weights::Int8 { filters, bytes } => bytes.len().saturating_sub(4 * *filters as usize),
         }
     }
 
@@ -46,7 +46,8 @@ impl Weights<'_> {
                 let words = bytes.as_chunks().0.get(start..).unwrap_or_default();
                 to.iter_mut().zip(words).for_each(|(to, word)| *to = f32::from_le_bytes(*word));
             }
-            Weights::Int8 { values, scales } => {
+            Weights::Int8 { filters, bytes } => {
+                let (scales, values) = bytes.split_at_checked(4 * usize::from(filters)).unwrap_or_default();
                 let scale = scales.as_chunks().0.get(row).map_or(0.0, |scale| f32::from_le_bytes(*scale));
                 let values = values.get(start..).unwrap_or_default();
                 to.iter_mut().zip(values).for_each(|(to, v)| *to = f32::from(v.cast_signed()) * scale);

@@ -33,7 +33,7 @@ pub(super) struct Work {
     /// The present pass, of `passes`.
     pub number: u32,
     pub passes: u32,
-    pub stage: usize,
+    pub stage: u16,
     /// The next row of the stage, or weight of the update.
     pub row: usize,
     /// Where the noise of the present stage's weight stands.

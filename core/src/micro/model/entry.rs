@@ -32,16 +32,21 @@ impl Entry {
         Self { encoding: word(0), rows: word(1), row_len: word(2), start: word(3) }
     }
 
-    /// Scales, values and what fills the last word; `None` when the file has not that many bytes.
-    pub fn data<'m>(&self, bytes: &'m [u8]) -> Option<(&'m [u8], &'m [u8], &'m [u8])> {
+    /// Values (of int8 ones the scales, then the values) and what fills the last word; `None` when the file has not that many
+    /// bytes.
+    pub fn data<'m>(&self, bytes: &'m [u8]) -> Option<(&'m [u8], &'m [u8])> {
         let values = (self.rows as usize).checked_mul(self.row_len as usize)?;
-        let (scales, len) = match self.encoding {
-            0 => (0, values.checked_mul(4)?),
-            _ => ((self.rows as usize).checked_mul(4)?, values),
+        let len = match self.encoding {
+            0 => values.checked_mul(4)?,
+            _ => self.scales()?.checked_add(values)?,
         };
-        let (scales, rest) = bytes.get(self.start as usize..)?.split_at_checked(scales)?;
-        let (values, rest) = rest.split_at_checked(len)?;
-        Some((scales, values, rest.get(..padded(len) - len)?))
+        let (data, rest) = bytes.get(self.start as usize..)?.split_at_checked(len)?;
+        Some((data, rest.get(..padded(len) - len)?))
+    }
+
+    /// Bytes of the scales of int8 values.
+    pub fn scales(&self) -> Option<usize> {
+        (self.rows as usize).checked_mul(4)
     }
 }
 

@@ -171,13 +171,17 @@ impl<'m> ModelFile<'m> {
         if entry.start as usize != start {
             return Err(refuse("its data begin at", entry.start));
         }
-        let (scales, values, padding) =
+        if entry.encoding == 1 && entry.rows > u32::from(u16::MAX) {
+            return Err(refuse("more than 65,535 int8 rows", entry.rows));
+        }
+        let (data, padding) =
             entry.data(self.bytes).ok_or(refuse("more data than there are, rows", entry.rows))?;
         if padding.iter().any(|byte| *byte != 0) {
             return Err(refuse("data that are not padded, rows", entry.rows));
         }
-        finite(tensor, if entry.encoding == 1 { scales } else { values })?;
-        Ok(start + scales.len() + values.len() + padding.len())
+        let scales = entry.scales().filter(|_| entry.encoding == 1);
+        finite(tensor, data.get(..scales.unwrap_or(data.len())).unwrap_or_default())?;
+        Ok(start + data.len() + padding.len())
     }
 
     /// The checksum of the file: tells models apart.
@@ -276,9 +280,9 @@ impl<'m> ModelFile<'m> {
 impl<'m> Model<'m> for ModelFile<'m> {
     fn tensor(&self, tensor: &Tensor) -> Weights<'m> {
         let entry = self.entries.get(tensor.index as usize).map(Entry::read);
-        match entry.and_then(|entry| Some((entry.encoding, entry.data(self.bytes)?))) {
-            Some((0, (_, bytes, _))) => Weights::Bytes(bytes),
-            Some((_, (scales, values, _))) => Weights::Int8 { values, scales },
+        match entry.and_then(|entry| Some((entry.encoding, entry.rows, entry.data(self.bytes)?))) {
+            Some((0, _, (bytes, _))) => Weights::Bytes(bytes),
+            Some((_, rows, (bytes, _))) => Weights::Int8 { filters: rows as u16, bytes },
             None => Weights::F32(&[]),
         }
     }

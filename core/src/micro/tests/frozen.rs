@@ -133,13 +133,13 @@ fn models_in_flash_are_read_in_place() {
     let mut case = w3b(3);
     let plan = Plan::new(&case.net, case.batch, Purpose::Training).expect("plans");
     // Int8 weights of filters, f32 words for the rest; `case` has what they stand for.
-    let (mut bytes, mut scales): (Vec<Vec<u8>>, Vec<Vec<u8>>) = Default::default();
+    let mut bytes: Vec<Vec<u8>> = Vec::new();
     for tensor in plan.tensors() {
         let values = &mut case.parameters[tensor.range()];
-        let (mut these, mut of_rows) = (Vec::new(), Vec::new());
+        let (mut these, mut scales) = (Vec::new(), Vec::new());
         for row in values.chunks_mut(tensor.row_len) {
             let scale = 0.01f32;
-            of_rows.extend(scale.to_le_bytes());
+            scales.extend(scale.to_le_bytes());
             for value in row {
                 if tensor.row_len > 1 {
                     let quantized = (*value / scale).round() as i8;
@@ -150,12 +150,12 @@ fn models_in_flash_are_read_in_place() {
                 }
             }
         }
-        bytes.push(these);
-        scales.push(of_rows);
+        bytes.push(if tensor.row_len > 1 { [scales, these].concat() } else { these });
     }
     let statistics: Vec<u8> = case.statistics.iter().flat_map(|s| s.to_le_bytes()).collect();
-    let views = plan.tensors().zip(&bytes).zip(&scales).map(|((tensor, values), scales)| {
-        if tensor.row_len > 1 { Weights::Int8 { values, scales } } else { Weights::Bytes(values) }
+    let views = plan.tensors().zip(&bytes).map(|(tensor, bytes)| {
+        let filters = tensor.rows as u16;
+        if tensor.row_len > 1 { Weights::Int8 { filters, bytes } } else { Weights::Bytes(bytes) }
     });
     let flash = Flash(views.collect(), Weights::Bytes(&statistics));
     let memory = Slices { parameters: &case.parameters, statistics: &case.statistics };
