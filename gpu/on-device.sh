@@ -6,7 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 device=${1:-cuda}
 cargo test --locked --release -p smoothout-gpu --features faults
-cargo test --locked --release -p smoothout-host --features cuda --test golden --test cuda
+GOLDEN_DEVICES=cuda,f32 cargo test --locked --release -p smoothout-host --features cuda --test golden
+cargo test --locked --release -p smoothout-host --features cuda --test cuda -- --ignored
 cargo build --locked --release -p smoothout-host --features cuda
 program=${CARGO_TARGET_DIR:-target}/release/smoothout
 for line in "digits 64 64" "f1 256 256" "f1 6000 6000" "c1 256 256" "c1 5000 128" "resnet 2048 128" "resnet18 256 256"; do

@@ -1,4 +1,4 @@
-//! The program on an NVIDIA GPU, or on the emulated driver: gpu/test and gpu/on-device.sh run these.
+//! The program on an NVIDIA GPU, or on the emulated driver. Ignored where neither may be: gpu/test and gpu/on-device.sh run these.
 #![cfg(all(unix, feature = "cuda"))]
 #![allow(clippy::unwrap_used)]
 
@@ -38,6 +38,7 @@ fn column(folder: &Path, name: &str) -> Vec<f64> {
 }
 
 #[test]
+#[ignore = "needs a GPU or the emulated driver"]
 fn cuda_trains_as_the_cpu_does() {
     let top = TempDir::new().unwrap();
     succeed(top.path(), &format!("train {OPTIONS} --epochs 2 --device cpu --out cpu"));
@@ -59,6 +60,7 @@ fn cuda_trains_as_the_cpu_does() {
 }
 
 #[test]
+#[ignore = "needs a GPU or the emulated driver"]
 fn cuda_runs_that_are_killed_end_in_the_same_bits() {
     let top = TempDir::new().unwrap();
     let options = format!("{OPTIONS} --epochs 3 --device cuda");
@@ -79,6 +81,7 @@ fn cuda_runs_that_are_killed_end_in_the_same_bits() {
 }
 
 #[test]
+#[ignore = "needs a GPU or the emulated driver"]
 fn cuda_checkpoints_move_to_the_cpu_and_back() {
     let top = TempDir::new().unwrap();
     let accuracy = |arguments: &str| {
@@ -108,6 +111,7 @@ fn cuda_checkpoints_move_to_the_cpu_and_back() {
 }
 
 #[test]
+#[ignore = "needs a GPU or the emulated driver"]
 fn cuda_devices_that_are_not_there_are_told_plainly() {
     let top = TempDir::new().unwrap();
     let output = run(top.path(), "train --epochs 1 --device cuda:77 --out a --quiet");

@@ -2,7 +2,7 @@
 
 use super::file::folder;
 use super::values::{START, filled};
-use super::DEVICES;
+use super::devices;
 use smoothout_host::checkpoint::Checkpoint;
 use smoothout_host::device::Part;
 use smoothout_host::net::NetName;
@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 #[test]
 fn a_state_dict_of_pytorch_loads() {
     let net = NetName::Digits.build(44, 10).expect("a small network");
-    let (want, _) = filled(DEVICES[0], &net, 2, 0, START);
+    let (want, _) = filled(devices()[0], &net, 2, 0, START);
     let state = Checkpoint::load(&folder().join("state_dict.safetensors")).expect("committed");
-    for name in DEVICES {
+    for name in devices() {
         let (mut device, _) = filled(name, &net, 2, 0, START);
         for part in [Part::Weights, Part::Statistics] {
             let zeros = vec![0.0; device.read(part).expect("reads").len()];
@@ -30,7 +30,7 @@ fn a_state_dict_of_pytorch_loads() {
 #[test]
 fn our_names_and_shapes_are_those_of_the_state_dict() {
     let net = NetName::Digits.build(44, 10).expect("a small network");
-    let (device, _) = filled(DEVICES[0], &net, 2, 0, START);
+    let (device, _) = filled(devices()[0], &net, 2, 0, START);
     let ours: BTreeMap<_, _> = [Part::Weights, Part::Statistics]
         .iter()
         .flat_map(|part| network_tensors(device.plan(), *part))

@@ -1,6 +1,6 @@
 //! Every layer alone: loss, logits, every gradient and the running statistics within 2e-6 of float64.
 
-use super::DEVICES;
+use super::devices;
 use super::file::{Case, Golden};
 use super::values::{START, distance, filled, norm, wide};
 use serde_json::Value;
@@ -71,7 +71,7 @@ fn layers_are_within_2e_6_of_float64() {
     let mut far = Vec::new();
     for case in &golden.cases {
         let (name, net, images) = (case.text("name"), network(case), case.count("batch"));
-        for device_name in DEVICES {
+        for device_name in devices() {
             let (mut device, mut stream) = filled(device_name, &net, images, 0, START);
             let (images, labels) = stream.batch(device.plan(), images);
             let training =
@@ -103,7 +103,7 @@ fn layers_are_within_2e_6_of_float64() {
         }
         let known = golden.names(name).len();
         let checked = 2 + [Part::Weights, Part::Statistics]
-            .map(|part| network_tensors(filled(DEVICES[0], &net, images, 0, START).0.plan(), part).len())
+            .map(|part| network_tensors(filled(devices()[0], &net, images, 0, START).0.plan(), part).len())
             .iter()
             .sum::<usize>();
         assert_eq!(known, checked, "{name}: PyTorch has other tensors");

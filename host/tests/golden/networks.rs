@@ -1,6 +1,6 @@
 //! f1, c1 and resnet44 whole: no farther from float64 than twice PyTorch's own f32.
 
-use super::DEVICES;
+use super::devices;
 use super::file::{Case, Golden};
 use super::values::{distance, filled, sketch};
 use smoothout::noise::Address;
@@ -108,5 +108,5 @@ fn compare(device_name: DeviceName) {
 
 #[test]
 fn networks_are_near_float64() {
-    DEVICES.into_iter().for_each(compare);
+    devices().into_iter().for_each(compare);
 }

@@ -7,7 +7,7 @@
 //! of w (1 - rate decay) and of the new weight, three times 2^-24 |w| at most. Moments likewise, but Adam's second one:
 //! PyTorch takes 1 - 0.999 in f64, and here it is that of the f32 next to 0.999, which is 1.3e-5 of itself smaller.
 
-use super::DEVICES;
+use super::devices;
 use super::file::{Case, Golden};
 use super::values::{START, distance, filled, norm, wide};
 use serde_json::Value;
@@ -79,7 +79,7 @@ fn steps_are_pytorchs() {
         let (name, images) = (case.text("name"), case.count("batch"));
         let optimizer = optimizer(&case["optimizer"]);
         let moments = optimizer.moments();
-        for device_name in DEVICES {
+        for device_name in devices() {
             let (mut device, mut stream) = filled(device_name, &net, images, moments, START);
             let clean = device.read(Part::Weights).expect("reads");
             // The stream goes on with both moments, whether they are kept or not.

@@ -64,7 +64,9 @@ pub const START: u32 = 12345;
 /// A device with the network for at most `batch` images, and the stream that its numbers were taken from.
 pub fn filled(name: DeviceName, net: &Net, batch: usize, moments: usize, start: u32) -> (Box<dyn Device>, Stream) {
     #[cfg(feature = "cuda")]
-    keep_open();
+    if matches!(name, DeviceName::Cuda(..)) {
+        keep_open();
+    }
     let plan = Box::new(Plan::new(net, batch, Purpose::Training).expect("plans"));
     let mut stream = Stream::new(start);
     let (parameters, statistics) = stream.fill(&plan);
