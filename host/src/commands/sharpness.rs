@@ -190,11 +190,14 @@ fn picture(runs: &[Ascent], split: SplitName) -> Result<crate::plot::Picture, Co
         label: format!("run {}", run.run),
         points: run.losses.iter().enumerate().map(|(i, loss)| Point::new(i as f64 + 1.0, *loss)).collect(),
     };
+    let losses = || runs.iter().flat_map(|run| run.losses.iter().copied());
+    let (lowest, highest) = (losses().fold(f64::INFINITY, f64::min), losses().fold(0.0, f64::max));
     let panel = Panel {
         title: "Search for the highest loss in the box".into(),
         x_title: "evaluation".into(),
         y_title: format!("mean {} loss (nats)", split.name()),
-        y_log: true,
+        // A logarithmic axis shows a rise of less than a power of ten without marks on its way.
+        y_log: highest > 10.0 * lowest,
         series: runs.iter().map(series).collect(),
         ..Panel::default()
     };

@@ -1,14 +1,14 @@
 use super::checkpoints::{restore, save};
+use super::epoch_end::{measure, record, score, strength};
+use super::position::Position;
 use super::setup::{Setup, device};
 use super::TrainError;
-use crate::checkpoint::Checkpoint;
-use crate::data::{Batch as Read, BatchOptions, Batches, Split};
-use crate::device::{Batch, Device, DeviceError, Evaluation, Failed, Outcome, Part, Step};
-use crate::options::{Config, SelectName};
+use crate::data::{Batch as Read, BatchOptions, Batches};
+use crate::device::{Batch, Device, DeviceError, Failed, Part, Step};
+use crate::options::Config;
 use crate::progress::Progress;
-use crate::run::{EventWriter, MetricsLog, MetricsRow, RunFolder};
+use crate::run::{MetricsRow, RunFolder};
 use serde::Serialize;
-use smoothout::backend::Draw;
 use smoothout::optimizer::Update;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -31,59 +31,6 @@ pub struct Report {
     /// Metrics of every epoch.
     #[serde(skip)]
     pub rows: Vec<MetricsRow>,
-}
-
-/// Where a run stands.
-struct Position {
-    epoch: u32,
-    updates: u64,
-    best: Option<f64>,
-    /// Sums since the last row: losses of updates, their number, images found, images seen.
-    sums: [f64; 4],
-    /// Batches of this epoch that were trained on.
-    batch: u64,
-}
-
-impl Position {
-    /// Adds what came of steps.
-    fn add(&mut self, outcomes: &[Outcome]) {
-        for outcome in outcomes {
-            let (found, seen) = outcome.correct;
-            let values = [f64::from(outcome.loss), 1.0, found as f64, seen as f64];
-            self.sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-        }
-    }
-
-    fn write(&self, checkpoint: &mut Checkpoint) {
-        checkpoint.set_u64("epoch", u64::from(self.epoch));
-        checkpoint.set_u64("updates", self.updates);
-        checkpoint.set_u64("batch", self.batch);
-        for (i, sum) in self.sums.iter().enumerate() {
-            checkpoint.set_f64(format!("sum.{i}"), *sum);
-        }
-        if let Some(best) = self.best {
-            checkpoint.set_f64("best", best);
-        }
-    }
-
-    /// Where a checkpoint stands, which must be a place that the run of this setup comes through.
-    fn read(checkpoint: &Checkpoint, config: &Config, setup: &Setup) -> Result<Self, TrainError> {
-        let mut sums = [0.0; 4];
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = checkpoint.number_f64(&format!("sum.{i}"))?;
-        }
-        let best = checkpoint.metadata().contains_key("best");
-        let [epoch, batch, updates] =
-            [checkpoint.number_u64("epoch")?, checkpoint.number_u64("batch")?, checkpoint.number_u64("updates")?];
-        let whole = epoch < u64::from(config.epochs) && batch <= setup.batches
-            || epoch == u64::from(config.epochs) && batch == 0;
-        let in_epoch = batch.div_ceil(u64::from(config.accumulate));
-        if !whole || updates != epoch * setup.updates + in_epoch {
-            return Err(TrainError::Position { epoch, batch, updates });
-        }
-        let best = if best { Some(checkpoint.number_f64("best")?) } else { None };
-        Ok(Self { epoch: epoch as u32, updates, batch, best, sums })
-    }
 }
 
 /// The run is saved at the end of every epoch, and when this time has passed since.
@@ -155,20 +102,6 @@ pub fn train(
         folder: folder.path().into(),
         rows: metrics.rows().to_vec(),
     })
-}
-
-/// What an epoch is chosen by: the first with the highest score is the best.
-fn score(select: SelectName, row: &MetricsRow) -> f64 {
-    match select {
-        SelectName::Validation => row.validation_accuracy.unwrap_or(row.train_accuracy),
-        SelectName::Test => row.test_accuracy.unwrap_or(row.train_accuracy),
-        SelectName::Last => row.epoch,
-    }
-}
-
-/// The epoch whose weights are a run's best checkpoint.
-pub fn selected(select: SelectName, rows: &[MetricsRow]) -> Option<&MetricsRow> {
-    rows.iter().reduce(|best, row| if score(select, row) > score(select, best) { row } else { best })
 }
 
 #[derive(Serialize)]
@@ -284,10 +217,6 @@ fn forget(device: &mut dyn Device) -> Result<(), DeviceError> {
     Ok(())
 }
 
-fn strength(config: &Config, setup: &Setup, updates: u64) -> f32 {
-    setup.strength * setup.schedule.factor(updates, setup.updates * u64::from(config.epochs))
-}
-
 fn save_last(device: &dyn Device, folder: &RunFolder, at: &Position) -> Result<(), TrainError> {
     let mut checkpoint = save(device)?;
     at.write(&mut checkpoint);
@@ -333,113 +262,4 @@ fn failed(
         Err(error) => format!("could not be saved: {error}"),
     };
     TrainError::Step { update: at.updates, cause, saved }
-}
-
-fn measure(
-    config: &Config,
-    setup: &Setup,
-    device: &mut dyn Device,
-    at: &Position,
-) -> Result<MetricsRow, TrainError> {
-    let mean = |split: &Split, e: Evaluation| {
-        let n = split.len() as f64;
-        [e.loss / n, e.correct as f64 / n]
-    };
-    let weights = averaged(device)?;
-    let mut scores = [None, None];
-    for (split, score) in [&setup.data.validation, &setup.data.test].into_iter().zip(&mut scores) {
-        if !split.is_empty() {
-            *score = Some(mean(split, evaluate_split(device, split, None)?));
-        }
-    }
-    if let Some(weights) = weights {
-        device.write(Part::Weights, &weights)?;
-    }
-    let [losses, updates, found, seen] = at.sums;
-    let last = at.updates.saturating_sub(1);
-    let total = setup.updates * u64::from(config.epochs);
-    let [validation, test] = scores;
-    Ok(MetricsRow {
-        epoch: f64::from(at.epoch) + 1.0,
-        step: at.updates,
-        train_loss: losses / updates.max(1.0),
-        train_accuracy: found / seen.max(1.0),
-        validation_loss: validation.map(|[loss, _]| loss),
-        validation_accuracy: validation.map(|[_, accuracy]| accuracy),
-        test_loss: test.map(|[loss, _]| loss),
-        test_accuracy: test.map(|[_, accuracy]| accuracy),
-        learning_rate: f64::from(setup.rate.at(at.epoch, last, total)),
-        strength: f64::from(strength(config, setup, last)),
-    })
-}
-
-/// Puts the average in the weights' place where one is kept, and returns the weights.
-fn averaged(device: &mut dyn Device) -> Result<Option<Vec<f32>>, TrainError> {
-    let average = device.read(Part::Average)?;
-    if average.iter().all(|a| *a == 0.0) {
-        return Ok(None); // none is kept, or nothing was averaged yet
-    }
-    let weights = device.read(Part::Weights)?;
-    device.write(Part::Weights, &average)?;
-    Ok(Some(weights))
-}
-
-fn record(
-    metrics: &mut MetricsLog,
-    events: &mut EventWriter,
-    progress: &mut Progress,
-    row: MetricsRow,
-) -> Result<(), TrainError> {
-    metrics.append(row)?;
-    let mut scalars = vec![
-        ("train/loss", row.train_loss),
-        ("train/accuracy", row.train_accuracy),
-        ("learning_rate", row.learning_rate),
-        ("strength", row.strength),
-    ];
-    let optional = [
-        ("validation/loss", row.validation_loss),
-        ("validation/accuracy", row.validation_accuracy),
-        ("test/loss", row.test_loss),
-        ("test/accuracy", row.test_accuracy),
-    ];
-    scalars.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    events.scalars(row.step, &scalars)?;
-    let percent = |a: Option<f64>| a.map_or("-".into(), |a| format!("{:.2} %", 100.0 * a));
-    let text = format!(
-        "epoch {:>3}  train loss {:.4}  accuracy {}  validation {}  test {}",
-        row.epoch,
-        row.train_loss,
-        percent(Some(row.train_accuracy)),
-        percent(row.validation_accuracy),
-        percent(row.test_accuracy),
-    );
-    progress.report("epoch", &row, &text);
-    for (split, loss) in [("validation", row.validation_loss), ("test", row.test_loss)] {
-        if let Some(loss) = loss.filter(|loss| !loss.is_finite()) {
-            progress.warning(&format!("the {split} loss is {loss}"));
-        }
-    }
-    Ok(())
-}
-
-/// Sum of losses and images found over a split, with running statistics, at the clean weights or under a draw.
-///
-/// # Errors
-/// The data or the device failed.
-pub fn evaluate_split(
-    device: &mut dyn Device,
-    split: &Split,
-    draw: Option<&Draw>,
-) -> Result<Evaluation, TrainError> {
-    let mut sum = Evaluation::default();
-    let options =
-        BatchOptions { threads: split.readers(), ..BatchOptions::evaluate(device.plan().batch()) };
-    let mut batches = Batches::new(split, options)?;
-    while let Some(batch) = batches.next()? {
-        let part = device.evaluate(Batch { images: &batch.images, labels: &batch.labels }, draw)?;
-        sum.loss += part.loss;
-        sum.correct += part.correct;
-    }
-    Ok(sum)
 }
