@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 A file of your own looks like those in host/src/reproduce/specs.")]
 pub struct ReproduceCommand {
-    /// table1 to table5, figure1 to figure9, habits, or a TOML file
+    /// table1 to table5, figure1 to figure9, surfaces, habits, or a TOML file
     name: Option<String>,
     /// Size of the experiment: full is the paper's
     #[arg(long, default_value = "full")]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Experiments that are part of the program, by name. `figure1` is drawn without a specification.
-pub const BUILT_IN: [(&str, &str); 13] = [
+pub const BUILT_IN: [(&str, &str); 14] = [
     ("table1", include_str!("specs/table1.toml")),
     ("table2", include_str!("specs/table2.toml")),
     ("table3", include_str!("specs/table3.toml")),
@@ -19,6 +19,7 @@ pub const BUILT_IN: [(&str, &str); 13] = [
     ("figure7", include_str!("specs/figure7.toml")),
     ("figure8", include_str!("specs/figure8.toml")),
     ("figure9", include_str!("specs/figure9.toml")),
+    ("surfaces", include_str!("specs/surfaces.toml")),
     ("habits", include_str!("specs/habits.toml")),
 ];
 
