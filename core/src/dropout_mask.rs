@@ -64,6 +64,9 @@ impl DropoutMask {
 pub(crate) struct Masks(u64);
 
 impl Masks {
+    /// Where nothing is dropped.
+    pub(crate) const NONE: Self = Self(0);
+
     pub(crate) fn new(address: Address) -> Self {
         let Address { seed, step, draw } = address;
         Self(hash(hash(hash(seed ^ DOMAIN) ^ step) ^ u64::from(draw)))

@@ -76,7 +76,7 @@ pub(super) fn forward(
     let (pixels, pooled) = (stage.head_shape().pixels(), stage.shape().pixels());
     for row in rows {
         let plane = |image: usize| take(x, (image * count + row) * pixels, pixels);
-        let of_batch = pass.masks.is_some() && stage.uses_batch();
+        let of_batch = pass.training && stage.uses_batch();
         let (mean, variance) = if of_batch {
             let values = (pass.images * pixels) as f32;
             let total = |value: &dyn Fn(&[f32]) -> f32| {
@@ -130,7 +130,7 @@ pub(super) fn backward(
     let Backward { x, dy, dx, extra, scratch } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
     let count = stage.head_shape().channels;
     let (pixels, pooled) = (stage.head_shape().pixels(), stage.shape().pixels());
-    let of_batch = pass.masks.is_some() && stage.uses_batch();
+    let of_batch = pass.training && stage.uses_batch();
     for row in rows {
         let channel = Channel::new(norm, &channels, row)?;
         let at = |image: usize| (image * count + row) * pixels;

@@ -14,7 +14,7 @@ const LEAN: bool = cfg!(feature = "micro-lean");
 pub(super) const BATCH_NORM: bool = !LEAN || cfg!(feature = "micro-batch-norm");
 /// Sums, dropout, average pooling, and a ReLU or max pooling that stands alone.
 pub(super) const ELEMENTWISE: bool = !LEAN || cfg!(feature = "micro-elementwise");
-/// Convolutions other than 3x3 with stride 1, max pooling other than 2x2 with stride 2.
+/// Convolutions other than 3x3 with stride 1 and one group, max pooling other than 2x2 with stride 2.
 pub(super) const ANY_WINDOW: bool = !LEAN || cfg!(feature = "micro-any-window");
 /// Gradients of convolutions without pooling behind them plane by plane, else pixel by pixel; the ends of padded rows of
 /// more than eight pixels without asking for each pixel whether it is there.
@@ -23,6 +23,9 @@ pub(super) const PLANES: bool = !LEAN || cfg!(feature = "micro-planes");
 pub(super) const GRADIENT: bool = !LEAN || cfg!(feature = "micro-gradient");
 /// Adam and AdamW, Nesterov's momentum.
 pub(super) const ANY_OPTIMIZER: bool = !LEAN || cfg!(feature = "micro-any-optimizer");
+
+/// Whether an output that only its own ReLU needs is given up for one bit a value.
+pub(super) const BITS: bool = ELEMENTWISE || BATCH_NORM;
 
 /// Refuses a layer at the head of a stage that is left out.
 pub(super) fn check_layer(layer: &Layer) -> Result<(), SessionError> {

@@ -65,11 +65,12 @@ impl Config<'_> {
 
     /// Refuses what cannot be done.
     pub(super) fn check(&self) -> Result<(), SessionError> {
-        self.optimizer.check().map_err(SessionError::Optimizer)?;
-        Stepper::new(self.method, self.seed).map_err(SessionError::Method)?;
+        // First what is left out, so that no code is there for the rest of it.
         built::check_optimizer(&self.optimizer)?;
         built::check_method(&self.method)?;
         built::check_gradient(self)?;
+        self.optimizer.check().map_err(SessionError::Optimizer)?;
+        Stepper::new(self.method, self.seed).map_err(SessionError::Method)?;
         let unsupported = |what| Err(SessionError::Unsupported { what });
         match self.method {
             Method::Sam { .. } => unsupported("SAM"),
@@ -105,7 +106,8 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn draws(&self) -> Draws {
-        self.smooth_out.map_or_else(Draws::default, |method| method.draws)
+        let draws = self.smooth_out.map_or_else(Draws::default, |method| method.draws);
+        if built::GRADIENT { draws } else { Draws { renewal: draws.renewal, ..Draws::default() } }
     }
 }
 

@@ -23,6 +23,9 @@ struct Geometry {
 
 /// First channel of the input, and number of channels, of the group that a filter belongs to.
 fn group_of(groups: u16, geometry: &Geometry, row: usize) -> (usize, usize) {
+    if !built::ANY_WINDOW {
+        return (0, geometry.input.channels);
+    }
     let groups = usize::from(groups).max(1);
     let channels = geometry.input.channels / groups;
     (row / (geometry.output.channels / groups).max(1) * channels, channels)

@@ -30,14 +30,11 @@ pub(super) fn forward(
                 Head::Same if stage.pool.is_some() => relu::finish(stage, image, row, x, y, extra)?,
                 Head::AvgPool(window) => pool::mean(*window, stage.input_shape(), stage.shape(), x, y),
                 Head::GlobalAvgPool => y.fill(sum(x) / of_input as f32),
-                Head::Dropout(dropout, layer) => match pass.masks {
-                    Some(masks) => {
-                        let mask = masks.layer(u32::from(*layer), dropout.probability);
-                        let factors = factors(&mask, image, row * pixels);
-                        y.iter_mut().zip(x).zip(factors).for_each(|((y, x), f)| *y = x * f);
-                    }
-                    None => copy(x, y),
-                },
+                Head::Dropout(dropout, layer) if pass.training => {
+                    let mask = pass.masks.layer(u32::from(*layer), dropout.probability);
+                    let factors = factors(&mask, image, row * pixels);
+                    y.iter_mut().zip(x).zip(factors).for_each(|((y, x), f)| *y = x * f);
+                }
                 Head::Add if addend => y.iter_mut().zip(x).for_each(|(y, x)| *y += x),
                 _ => copy(x, y),
             }
@@ -122,8 +119,8 @@ pub(super) fn backward(
                     let share = dy.first()? / of_input as f32;
                     dx.iter_mut().for_each(|dx| *dx += share);
                 }
-                Head::Dropout(dropout, layer) if pass.masks.is_some() => {
-                    let mask = pass.masks?.layer(u32::from(*layer), dropout.probability);
+                Head::Dropout(dropout, layer) if pass.training => {
+                    let mask = pass.masks.layer(u32::from(*layer), dropout.probability);
                     let factors = factors(&mask, image, row * pixels);
                     dx.iter_mut().zip(dy).zip(factors).for_each(|((dx, dy), f)| *dx += dy * f);
                 }

@@ -109,7 +109,7 @@ fn values<const N: usize>(stages: &mut Vec<Stage<'_>, N>, batch: usize) -> Optio
             (false, ..) | (true, None, false) => Memory::Nothing,
             (true, Some(_), _) => Memory::Bytes,
             // The input's gradient may lie where the output was.
-            (true, None, true) if kept && !in_place => Memory::Sign,
+            (true, None, true) if kept && !in_place || !built::BITS => Memory::Sign,
             (true, None, true) => Memory::Bits,
         };
         // The sign, or the gradient in the output's place.

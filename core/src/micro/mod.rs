@@ -82,7 +82,7 @@
 //! |---|---|
 //! | `micro-batch-norm` | batch norm |
 //! | `micro-elementwise` | sums, dropout, average pooling; ReLU and max pooling that stand alone |
-//! | `micro-any-window` | other kernels, strides and paddings of convolutions and max pooling |
+//! | `micro-any-window` | other kernels, strides and paddings of convolutions and max pooling; groups |
 //! | `micro-any-noise` | Gaussian and dropout noise; noise per weight |
 //! | `micro-any-optimizer` | Adam, AdamW, Nesterov's momentum |
 //! | `micro-gradient` | a stored gradient: several draws, accumulation, clipping |

@@ -2,7 +2,6 @@
 
 use super::layout::Layout;
 use super::rows::NextNoise;
-use super::runs::runs_mut;
 use super::parameters::Parameter;
 use super::stage::{Feed, Head, Memory, Stage, gradient_of, output_of};
 use super::update::{Receive, Terms};
@@ -82,8 +81,10 @@ pub(super) struct Backward<'v> {
 pub(super) struct Pass {
     /// Number of images.
     pub images: usize,
-    /// Dropout masks in training; in evaluation there are none, and batch norms use running statistics.
-    pub masks: Option<Masks>,
+    /// Whether this is training: in evaluation nothing is dropped, and batch norms use running statistics.
+    pub training: bool,
+    /// Dropout masks of a training pass.
+    pub masks: Masks,
     /// The perturbation, of which tensors, and where its bits come from.
     pub noise: Option<(Noise, Selection, DrawKey)>,
 }
@@ -92,7 +93,7 @@ impl Pass {
     /// In evaluation, perturbed or not.
     pub(super) fn evaluation(images: usize, draw: Option<Draw>) -> Self {
         let noise = draw.map(|draw| (draw.noise, draw.selection, draw.address.key()));
-        Self { images, masks: None, noise }
+        Self { images, training: false, masks: Masks::NONE, noise }
     }
 
     /// The noise of a tensor's next values; `at` is where its stream stands, nowhere at first.
@@ -143,19 +144,13 @@ impl Pass {
             return Some(());
         }
         let Forward { y, scratch, .. } = self.forward_buffers(stage, parts.stages, parts.values, images)?;
-        let mut slots = runs_mut(y, stage.shape().pixels());
-        let mut write = |value: f32| {
-            if let Some(first) = slots.next().and_then(|channel| channel.first_mut()) {
-                *first = value;
-            }
-        };
-        let rows = stage.shape().channels;
+        let (rows, pixels) = (stage.shape().channels, stage.shape().pixels());
         match stage.bias() {
-            Some(bias) => {
-                bias.each_value(rows, self, parts.state.weights, scratch, |_, b| write(b))
-            }
+            Some(bias) => bias.each_value(rows, self, parts.state.weights, scratch, |row, bias| {
+                put(y, row * pixels, bias);
+            }),
             None => {
-                (0..rows).for_each(|_| write(0.0));
+                (0..rows).for_each(|row| put(y, row * pixels, 0.0));
                 Some(())
             }
         }
@@ -259,6 +254,13 @@ impl Pass {
         let [x, dy, dx, extra, scratch] = apart(values, ranges)?;
         let x = if reads && from_images { images.get(..len)? } else { x };
         Some(Backward { x, dy, dx, extra, scratch })
+    }
+}
+
+#[inline(never)] // Loops over it are not worth unrolling.
+fn put(values: &mut [f32], at: usize, value: f32) {
+    if let Some(to) = values.get_mut(at) {
+        *to = value;
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is fused behind a stage's head: ReLU and max pooling, one channel of one image at a time.
 
-use super::pool;
+use super::{built, pool};
 use super::runs::{runs, runs_mut};
 use super::stage::{Memory, Stage};
 use super::window::Window;
@@ -39,7 +39,7 @@ pub(super) fn finish_in_place(
         return Some(());
     }
     y.iter_mut().for_each(|y| *y = cut(*y));
-    if stage.memory == Memory::Bits {
+    if built::BITS && stage.memory == Memory::Bits {
         let words = stage.extra_words();
         let bits = extra.get_mut(image * words..)?.get_mut(..words)?;
         let first = row * stage.shape().pixels();
@@ -101,7 +101,7 @@ pub(super) fn mask(stage: &Stage<'_>, y: &[f32], extra: &[f32], dy: &mut [f32]) 
                 *dy = if *y > 0.0 { *dy } else { 0.0 };
             }
         }
-        Memory::Bits => {
+        Memory::Bits if built::BITS => {
             for (dy, words) in runs_mut(dy, stage.shape().len()).zip(runs(extra, stage.extra_words())) {
                 let mut words = words.iter();
                 let mut word = 0;
@@ -114,6 +114,6 @@ pub(super) fn mask(stage: &Stage<'_>, y: &[f32], extra: &[f32], dy: &mut [f32]) 
                 }
             }
         }
-        Memory::Nothing | Memory::Bytes => {}
+        Memory::Nothing | Memory::Bits | Memory::Bytes => {}
     }
 }

@@ -75,21 +75,13 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
         config: Config<'m>,
         arena: &'a mut [f32],
     ) -> Result<Self, SessionError> {
-        let exact = |what, given, needed| {
-            let error = SessionError::Length { what, needed, given };
-            if given == needed { Ok(()) } else { Err(error) }
-        };
-        for tensor in plan.tensors() {
-            exact("a tensor of the model", model.tensor(tensor).len(), tensor.len())?;
-        }
-        exact("the model's statistics", model.statistics().len(), plan.statistics())?;
         let mut stages = Vec::new();
         let (layout, needed) = prepare(plan, Some(model), &config, &mut stages)?;
         let given = arena.len();
         let arena = arena.get_mut(..needed).ok_or(SessionError::Arena { needed, given })?;
         arena.fill(0.0);
         let settings = config.settings();
-        load(&stages, &layout, &settings, model, arena).ok_or(OVERLAP)?;
+        load(&stages, &layout, &settings, model, arena)?;
         Ok(Self {
             stages,
             layout,
@@ -198,20 +190,26 @@ fn load<'m>(
     settings: &Settings,
     model: &impl Model<'m>,
     arena: &mut [f32],
-) -> Option<()> {
-    let parts = Parts::new(stages, arena, layout, &settings.terms)?;
+) -> Result<(), SessionError> {
+    let exact = |what, given, needed| {
+        let error = SessionError::Length { what, needed, given };
+        if given == needed { Ok(()) } else { Err(error) }
+    };
+    let parts = Parts::new(stages, arena, layout, &settings.terms).ok_or(OVERLAP)?;
     for stage in stages {
+        let rows = stage.shape().channels;
         for parameter in [stage.weight(), stage.bias()].into_iter().flatten() {
-            for row in 0..stage.shape().channels {
-                if let Some(range) = parameter.range(row) {
-                    let to = parts.state.weights.get_mut(range)?;
+            exact("a tensor of the model", parameter.model.len(), rows * parameter.row_len)?;
+            for row in 0..rows {
+                if let Some(to) = parameter.range(row).and_then(|range| parts.state.weights.get_mut(range)) {
                     parameter.model.read(row, row * parameter.row_len, to);
                 }
             }
         }
     }
+    exact("the model's statistics", model.statistics().len(), layout.statistics)?;
     model.statistics().read(0, 0, parts.statistics);
-    Some(())
+    Ok(())
 }
 
 /// Adds the stages and lays out the arena, after all checks; returns the arena's length too.

@@ -53,6 +53,8 @@ impl Head {
             Layer::Conv2d(Conv2d { groups, .. }) => Head::Conv { window, groups: groups as u16 },
             Layer::Linear(_) => Head::Linear,
             Layer::BatchNorm(norm) => Head::BatchNorm(norm),
+            // Those that are left out are refused.
+            _ if !built::ELEMENTWISE => Head::Same,
             Layer::AvgPool2d(_) => Head::AvgPool(window),
             Layer::GlobalAvgPool => Head::GlobalAvgPool,
             Layer::Dropout(dropout) => Head::Dropout(dropout, index as u16),
@@ -230,6 +232,7 @@ impl<'m> Stage<'m> {
     pub(super) fn extra_words(&self) -> usize {
         match self.memory {
             Memory::Nothing | Memory::Sign => 0,
+            Memory::Bits if !built::BITS => 0,
             Memory::Bits => self.shape().len().div_ceil(32),
             Memory::Bytes => self.shape().channels * self.plane_words(),
         }

@@ -101,7 +101,7 @@ impl<const N: usize> Session<'_, '_, N> {
     /// from after it. Whoever needs all or nothing lets the step end, or stores gradients.
     pub fn abort(&mut self) {
         let begun = self.work.phase == Phase::Update && (1..usize::MAX).contains(&self.work.row);
-        if begun && self.update_part(usize::MAX).is_ok() {
+        if built::GRADIENT && begun && self.update_part(usize::MAX).is_ok() {
             return;
         }
         if self.work.phase != Phase::Idle
@@ -194,8 +194,8 @@ impl<const N: usize> Session<'_, '_, N> {
         let last = self.stages.last().ok_or(OVERLAP)?;
         let len = labels.len() * classes;
         let gradient = if last.live { last.gradient..last.gradient + len } else { 0..0 };
-        let [logits, gradient, ..] =
-            apart(parts.values, [last.output..last.output + len, gradient, 0..0, 0..0, 0..0]).ok_or(OVERLAP)?;
+        let ranges = [last.output..last.output + len, gradient, 0..0, 0..0, 0..0];
+        let Some([logits, gradient, ..]) = apart(parts.values, ranges) else { return Err(OVERLAP) };
         let loss =
             cross_entropy(classes, logits, labels, gradient).map_err(SessionError::Label)?;
         if !loss.mean.is_finite() {

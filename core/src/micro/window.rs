@@ -29,6 +29,10 @@ impl Sizes {
     }
 }
 
+/// Kernel, stride and padding of the usual pooling.
+const USUAL: [[usize; 2]; 3] = [[2, 2], [2, 2], [0, 0]];
+const FEATURE: &str = "feature micro-any-window";
+
 /// Kernel, stride and padding along height and width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Window([[u8; 2]; 3]);
@@ -54,14 +58,9 @@ impl Window {
         self.0[2].map(usize::from)
     }
 
-    /// Whether a convolution's kernel is 3x3, its stride 1, and its padding smaller than the kernel.
-    pub(super) const fn is_small(self) -> bool {
-        matches!(self.0, [[3, 3], [1, 1], [0..=2, 0..=2]])
-    }
-
     /// Whether these are the usual pooling windows: 2x2, side by side.
-    pub(super) const fn is_usual(self) -> bool {
-        matches!(self.0, [[2, 2], [2, 2], [0, 0]])
+    pub(super) fn is_usual(self) -> bool {
+        self.0.map(|sides| sides.map(usize::from)) == USUAL
     }
 }
 
@@ -82,18 +81,23 @@ pub(super) fn check(layer: &PlannedLayer) -> Result<(), SessionError> {
     if is_large(layer.input_shape) || is_large(layer.output_shape) {
         return unsupported("shapes of more than 65,535 channels, rows or columns");
     }
-    if numbers(&layer.layer).as_flattened().iter().any(|number| *number > 255) {
+    let windows = numbers(&layer.layer);
+    let of_any_size = built::ANY_WINDOW || built::ELEMENTWISE;
+    if of_any_size && windows.as_flattened().iter().any(|number| *number > 255) {
         return unsupported("windows, strides or paddings of more than 255 pixels");
     }
-    let window = Window::new(&layer.layer);
-    let [height, width] = window.kernel();
     match layer.layer {
-        Layer::Conv2d(_) if !built::ANY_WINDOW && !window.is_small() => unsupported("feature micro-any-window"),
-        Layer::MaxPool2d(_) if !built::ANY_WINDOW && !window.is_usual() => unsupported("feature micro-any-window"),
         // The place of a maximum is kept in a byte.
-        Layer::MaxPool2d(_) if height * width >= usize::from(CLIPPED) => {
+        Layer::MaxPool2d(_) if built::ANY_WINDOW && windows[0][0] * windows[0][1] >= usize::from(CLIPPED) => {
             unsupported("max pooling over more than 254 pixels")
         }
+        Layer::MaxPool2d(_) if !built::ANY_WINDOW && windows != USUAL => unsupported(FEATURE),
+        Layer::Conv2d(conv) if !built::ANY_WINDOW && !is_small(windows, conv.groups) => unsupported(FEATURE),
         _ => Ok(()),
     }
+}
+
+/// Whether a convolution has one group, a 3x3 kernel, stride 1, and less padding than the kernel has pixels.
+const fn is_small(windows: [[usize; 2]; 3], groups: usize) -> bool {
+    groups == 1 && matches!(windows, [[3, 3], [1, 1], [0..=2, 0..=2]])
 }

@@ -53,7 +53,7 @@ impl Work {
         stage: 0,
         row: 0,
         at: None,
-        pass: Pass { images: 0, masks: None, noise: None },
+        pass: Pass { images: 0, training: true, masks: Masks::NONE, noise: None },
         receive: Receive::Add(0.0),
         ghosts: GhostBatches::new(0, 1),
         outcome: Outcome { loss: 0.0, correct: 0, images: 0 },
@@ -106,7 +106,11 @@ impl Work {
         let Draws { count, antithetic, renewal } = settings.draws();
         let (ghost, m) = self.position(settings.draws());
         let seed = settings.seed;
-        let masks = Masks::new(Address { seed, step, draw: ghost.wrapping_mul(count).wrapping_add(m) });
+        let masks = if built::ELEMENTWISE {
+            Masks::new(Address { seed, step, draw: ghost.wrapping_mul(count).wrapping_add(m) })
+        } else {
+            Masks::NONE
+        };
         let noise = match settings.smooth_out {
             Some(method) => {
                 let pair = if antithetic { m / 2 } else { m };
@@ -121,7 +125,7 @@ impl Work {
             None => None,
         };
         let images = self.ghosts.range(ghost as usize).len();
-        self.pass = Pass { images, masks: Some(masks), noise };
+        self.pass = Pass { images, training: true, masks, noise };
         (self.phase, self.stage, self.row, self.at) = (Phase::Forward, 0, 0, None);
         Ok(())
     }

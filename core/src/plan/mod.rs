@@ -12,7 +12,7 @@ pub use error::PlanError;
 pub use tensor::{Dims, Role, Tensor};
 
 use crate::layers::Problem;
-use crate::network::{Layer, Name, Network, Source};
+use crate::network::{Layer, Name, Network, Node, Source};
 use crate::shape::Shape;
 use heapless::Vec;
 
@@ -88,7 +88,8 @@ pub struct Plan<const N: usize> {
     layers: Vec<PlannedLayer, N>,
     parameters: usize,
     statistics: usize,
-    arena: usize,
+    /// Length of the portable backend's arena, when its offsets were worked out.
+    arena: Option<usize>,
 }
 
 impl<const N: usize> Plan<N> {
@@ -99,6 +100,8 @@ impl<const N: usize> Plan<N> {
     pub fn new(network: &Network<N>, batch: usize, purpose: Purpose) -> Result<Self, PlanError> {
         let mut plan = Self::empty();
         plan.make(network, batch, purpose)?;
+        let arena = lifetimes::assign(&mut plan.layers, batch, purpose);
+        plan.arena = Some(arena.ok_or(PlanError::TooLarge { batch })?);
         Ok(plan)
     }
 
@@ -111,18 +114,19 @@ impl<const N: usize> Plan<N> {
             layers: Vec::new(),
             parameters: 0,
             statistics: 0,
-            arena: 0,
+            arena: None,
         }
     }
 
-    /// Makes the plan of `network` where it lies: where memory is scarce, nothing as large as a plan has to be moved.
+    /// Makes the plan of `network` where it lies, for sessions of the [microcontroller](crate::micro): nothing as large as a
+    /// plan is moved, and the portable backend's arena is not worked out, so that it refuses the plan.
     ///
     /// # Errors
     /// Those of [`new`](Self::new); the plan is one of nothing then.
     pub fn make(&mut self, network: &Network<N>, batch: usize, purpose: Purpose) -> Result<(), PlanError> {
         self.layers.clear();
         (self.input, self.batch, self.purpose) = (network.input(), batch, purpose);
-        (self.parameters, self.statistics, self.arena) = (0, 0, 0);
+        (self.parameters, self.statistics, self.arena) = (0, 0, None);
         let made = self.fill(network);
         if made.is_err() {
             self.layers.clear();
@@ -138,10 +142,7 @@ impl<const N: usize> Plan<N> {
             return Err(PlanError::Input { shape: self.input });
         }
         self.add_layers(network)?;
-        self.check_uses()?;
-        self.arena = lifetimes::assign(&mut self.layers, self.batch, self.purpose)
-            .ok_or(PlanError::TooLarge { batch: self.batch })?;
-        Ok(())
+        self.check_uses()
     }
 
     /// Works out the shapes and parameters of all layers.
@@ -150,35 +151,43 @@ impl<const N: usize> Plan<N> {
     #[inline(never)]
     fn add_layers(&mut self, network: &Network<N>) -> Result<(), PlanError> {
         let mut tensors = 0;
-        for (index, node) in network.nodes().iter().enumerate() {
-            let refuse = |input, problem| PlanError::Layer {
-                layer: index,
-                name: node.name.clone(),
-                kind: node.layer.kind(),
-                input,
-                problem,
-            };
-            let input_shape = self.source_shape(node.input).map_err(|p| refuse(self.input, p))?;
-            let output_shape =
-                self.output_shape(&node.layer, input_shape).map_err(|p| refuse(input_shape, p))?;
-            let mut planned = PlannedLayer {
-                name: node.name.clone(),
-                layer: node.layer,
-                input: node.input,
-                input_shape,
-                output_shape,
-                weight: None,
-                bias: None,
-                statistics: None,
-                output: 0,
-                gradient: 0,
-            };
-            self.add_parameters(&mut planned, &mut tensors)
-                .ok_or_else(|| refuse(input_shape, Problem::TooLarge))?;
-            // `Network` has the same capacity, so there is room.
-            let _ = self.layers.push(planned);
+        for (index, Node { name, layer, input }) in network.nodes().iter().enumerate() {
+            self.add_layer(name, layer, *input, &mut tensors)
+                .map_err(|problem| self.refusal(index, name, layer, *input, problem))?;
         }
         Ok(())
+    }
+
+    fn add_layer(&mut self, name: &Name, layer: &Layer, input: Source, tensors: &mut u32) -> Result<(), Problem> {
+        let input_shape = self.source_shape(input)?;
+        let mut planned = PlannedLayer {
+            name: name.clone(),
+            layer: *layer,
+            input,
+            input_shape,
+            output_shape: self.output_shape(layer, input_shape)?,
+            weight: None,
+            bias: None,
+            statistics: None,
+            output: 0,
+            gradient: 0,
+        };
+        self.add_parameters(&mut planned, tensors).ok_or(Problem::TooLarge)?;
+        // `Network` has the same capacity, so there is room.
+        let _ = self.layers.push(planned);
+        Ok(())
+    }
+
+    /// What is reported of a layer that cannot work.
+    #[inline(never)] // Needed at two places, and not in a hurry.
+    fn refusal(&self, index: usize, name: &Name, layer: &Layer, input: Source, problem: Problem) -> PlanError {
+        PlanError::Layer {
+            layer: index,
+            name: name.clone(),
+            kind: layer.kind(),
+            input: self.source_shape(input).unwrap_or(self.input),
+            problem,
+        }
     }
 
     fn source_shape(&self, source: Source) -> Result<Shape, Problem> {
@@ -232,18 +241,18 @@ impl<const N: usize> Plan<N> {
             _ => return Some(()),
         };
         let norm = matches!(planned.layer, Layer::BatchNorm(_));
-        let mut tensor = |role, dims: Dims| {
+        let mut add = |to: &mut Option<Tensor>, role, dims: Dims| {
             let row_len = dims.as_slice().iter().skip(1).try_fold(1usize, |n, d| n.checked_mul(*d))?;
             let len = outputs.checked_mul(row_len)?;
             let (offset, index) = (self.parameters, *tensors);
             self.parameters = offset.checked_add(len)?;
             *tensors += 1;
-            Some(Tensor { index, role, dims, offset, rows: outputs, row_len })
+            *to = Some(Tensor { index, role, dims, offset, rows: outputs, row_len });
+            Some(())
         };
-        planned.weight = Some(tensor(if norm { Role::NormScale } else { Role::Weight }, weight)?);
+        add(&mut planned.weight, if norm { Role::NormScale } else { Role::Weight }, weight)?;
         if bias {
-            let role = if norm { Role::NormShift } else { Role::Bias };
-            planned.bias = Some(tensor(role, Dims::one(outputs))?);
+            add(&mut planned.bias, if norm { Role::NormShift } else { Role::Bias }, Dims::one(outputs))?;
         }
         Some(())
     }
@@ -261,13 +270,7 @@ impl<const N: usize> Plan<N> {
             } else {
                 continue;
             };
-            return Err(PlanError::Layer {
-                layer: index,
-                name: layer.name.clone(),
-                kind: layer.layer.kind(),
-                input: layer.input_shape,
-                problem,
-            });
+            return Err(self.refusal(index, &layer.name, &layer.layer, layer.input, problem));
         }
         Ok(())
     }
@@ -312,8 +315,17 @@ impl<const N: usize> Plan<N> {
         self.statistics
     }
 
-    /// Length of the arena that the portable backend needs for activations and their gradients.
+    /// Length of the arena that the portable backend needs for activations and their gradients; 0 when the plan was
+    /// [made](Self::make) for a microcontroller.
     pub const fn arena(&self) -> usize {
+        match self.arena {
+            Some(len) => len,
+            None => 0,
+        }
+    }
+
+    /// The same; `None` instead of 0.
+    pub(crate) const fn placed(&self) -> Option<usize> {
         self.arena
     }
 
@@ -328,7 +340,7 @@ impl<const N: usize> Plan<N> {
 
     /// Length of the slice that a [`NetworkPass`](crate::portable::NetworkPass) works in: arena, batch statistics, scratch.
     pub fn workspace(&self) -> usize {
-        self.arena + self.statistics + self.scratch()
+        self.arena() + self.statistics + self.scratch()
     }
 
     /// Where the output (or its gradient) that starts at `offset` lies for `images` images.
@@ -343,7 +355,7 @@ impl<const N: usize> Plan<N> {
 
     /// Bytes of parameters, running statistics and arena together.
     pub const fn bytes(&self) -> u64 {
-        4 * (self.parameters as u64 + self.statistics as u64 + self.arena as u64)
+        4 * (self.parameters as u64 + self.statistics as u64 + self.arena() as u64)
     }
 }
 

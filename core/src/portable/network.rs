@@ -59,9 +59,10 @@ pub struct NetworkPass<'a, T, const N: usize> {
 }
 
 impl<'a, T: Real, const N: usize> NetworkPass<'a, T, N> {
-    /// Lays the pass out in `workspace`, of at least [`Plan::workspace`] values; `None` when it is shorter.
+    /// Lays the pass out in `workspace`, of at least [`Plan::workspace`] values; `None` when it is shorter, or the plan was
+    /// [made](Plan::make) for a microcontroller.
     pub fn new(plan: &'a Plan<N>, workspace: &'a mut [T]) -> Option<Self> {
-        let (arena, rest) = workspace.split_at_mut_checked(plan.arena())?;
+        let (arena, rest) = workspace.split_at_mut_checked(plan.placed()?)?;
         let (batch, rest) = rest.split_at_mut_checked(plan.statistics())?;
         let (scratch, _) = rest.split_at_mut_checked(plan.scratch())?;
         Some(Self { plan, arena, batch, scratch, images: 0, mode: Mode::Evaluate })
