@@ -97,6 +97,7 @@ impl Pass {
     }
 
     /// The noise of a tensor's next values; `at` is where its stream stands, nowhere at first.
+    #[inline(never)]
     pub(super) fn noise<'n>(
         &'n self,
         parameter: &Parameter<'_>,

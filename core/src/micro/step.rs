@@ -81,7 +81,8 @@ impl<const N: usize> Session<'_, '_, N> {
     /// # Errors
     /// No step was begun, or what [`step`](Self::step) reports; the step has ended then.
     pub fn advance(&mut self, images: &[f32], labels: &[u32]) -> Result<Option<Outcome>, SessionError> {
-        self.piece(images, labels, 1)
+        self.piece(images, labels, 1)?;
+        Ok(if self.work.phase == Phase::Idle { Some(self.work.outcome) } else { None })
     }
 
     /// Logits (n, classes) of the present pass: there between its forward pass and its loss, for whoever calls
@@ -115,19 +116,15 @@ impl<const N: usize> Session<'_, '_, N> {
 
     fn finish(&mut self, images: &[f32], labels: &[u32]) -> Result<Outcome, SessionError> {
         loop {
-            if let Some(outcome) = self.piece(images, labels, usize::MAX)? {
-                return Ok(outcome);
+            self.piece(images, labels, usize::MAX)?;
+            if self.work.phase == Phase::Idle {
+                return Ok(self.work.outcome);
             }
         }
     }
 
     /// Does at most `most` rows of the present stage.
-    fn piece(
-        &mut self,
-        images: &[f32],
-        labels: &[u32],
-        most: usize,
-    ) -> Result<Option<Outcome>, SessionError> {
+    fn piece(&mut self, images: &[f32], labels: &[u32], most: usize) -> Result<(), SessionError> {
         let result = match self.work.phase {
             Phase::Idle => Err(SessionError::Order { first: "a step has to begin" }),
             Phase::Forward | Phase::Backward => self.rows(images, most).ok_or(OVERLAP),
@@ -140,11 +137,10 @@ impl<const N: usize> Session<'_, '_, N> {
             log::refused(&error);
             return Err(error);
         }
-        if self.work.phase != Phase::Idle {
-            return Ok(None);
+        if self.work.phase == Phase::Idle {
+            log::stepped(self.counters, self.work.outcome);
         }
-        log::stepped(self.counters, self.work.outcome);
-        Ok(Some(self.work.outcome))
+        Ok(())
     }
 
     /// Runs rows of the present stage, forward or backward.
