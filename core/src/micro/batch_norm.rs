@@ -2,7 +2,7 @@
 //! frozen one its running statistics.
 
 use super::conv::sum;
-use super::pass::{Backward, Forward, Parts, Pass, take, take_mut};
+use super::pass::{Backward, Forward, Norms, Parts, Pass, take, take_mut};
 use super::stage::Stage;
 use super::update::Receive;
 use super::relu;
@@ -58,7 +58,8 @@ pub(super) fn forward(
     parts: &mut Parts<'_>,
     images: &[f32],
 ) -> Option<()> {
-    let mut channels = Channels::new(stage, parts.norms)?;
+    let Norms { running, present, .. } = Norms::new(parts.norms, parts.statistics)?;
+    let mut channels = Channels::new(stage, present)?;
     let weights = &*parts.state.weights;
     let Forward { x, y, extra, scratch } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
     let count = stage.head_shape().channels;
@@ -85,8 +86,8 @@ pub(super) fn forward(
             let mean = total(&sum) / values;
             (mean, total(&|x| squares(x, mean)) / values)
         } else {
-            let running = stage.kept + row;
-            (*parts.statistics.get(running)?, *parts.statistics.get(running + count)?)
+            let at = stage.kept + row;
+            (*running.get(at)?, *running.get(at + count)?)
         };
         *channels.mean.get_mut(row)? = mean;
         *channels.variance.get_mut(row)? = variance;
@@ -126,7 +127,7 @@ pub(super) fn backward(
     images: &[f32],
     receive: &Receive,
 ) -> Option<()> {
-    let channels = Channels::new(stage, parts.norms)?;
+    let channels = Channels::new(stage, Norms::new(parts.norms, parts.statistics)?.present)?;
     let Backward { x, dy, dx, extra, scratch } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
     let count = stage.head_shape().channels;
     let (pixels, pooled) = (stage.head_shape().pixels(), stage.shape().pixels());

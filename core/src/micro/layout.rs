@@ -7,8 +7,8 @@ use crate::plan::arena::Buffer;
 use crate::plan::{Plan, Purpose};
 use heapless::Vec;
 
-/// What the lengths of the arena's parts follow from, in the order in which they lie there: trained weights, moments,
-/// running statistics, stored gradient, running statistics from before the step, norms, scales of noise, values.
+/// What the lengths of the arena's parts follow from. They lie there in this order: trained weights, moments, running
+/// statistics, what batch norms use, running statistics from before the step, stored gradient, scales of noise, values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Trained weights; each moment has as many, and the stored gradient.
@@ -18,7 +18,7 @@ pub(super) struct Layout {
     /// Scales of the noise of filters whose values the backward pass needs again.
     pub scales: usize,
     /// Number of moments.
-    pub moments: u8,
+    moments: u8,
     /// Whether gradients are stored.
     keeps_gradient: bool,
     /// Whether running statistics change in training.
@@ -28,7 +28,12 @@ pub(super) struct Layout {
 impl Layout {
     /// Everything that outlives a power cut.
     pub(super) fn state(&self) -> usize {
-        self.trained * (1 + usize::from(self.moments)) + self.statistics
+        self.trained + self.moments() + self.statistics
+    }
+
+    /// Length of all moments.
+    pub(super) fn moments(&self) -> usize {
+        self.trained * usize::from(self.moments)
     }
 
     /// Whether gradients are stored.
@@ -41,23 +46,21 @@ impl Layout {
         if self.keeps_gradient() { self.trained } else { 0 }
     }
 
-    /// Length of the running statistics from before the step.
-    pub(super) const fn backup(&self) -> usize {
-        if self.follows { self.statistics } else { 0 }
-    }
-
-    /// Of each batch norm's channels mean and inverse standard deviation, then scale and shift at the evaluation point.
+    /// Length of all that belongs to batch norms, see [`Norms`](super::pass::Norms).
     pub(super) const fn norms(&self) -> usize {
-        2 * self.statistics
+        if !built::BATCH_NORM {
+            return 0;
+        }
+        self.statistics * if self.follows { 4 } else { 3 }
     }
 
     /// Length of the arena with these values: activations, their gradients, bits and bytes, and what stages work in. `None`
     /// when it does not fit the machine's word.
     pub(super) fn total(&self, values: usize) -> Option<usize> {
-        let moments = self.trained.checked_mul(1 + usize::from(self.moments))?;
-        [self.statistics, self.gradient(), self.backup(), self.norms(), self.scales, values]
+        // A network with that many weights has a plan: three times as many overflow nothing that four bytes each fit in.
+        [self.moments(), self.norms(), self.gradient(), self.scales, values]
             .into_iter()
-            .try_fold(moments, usize::checked_add)
+            .try_fold(self.trained, usize::checked_add)
     }
 }
 

@@ -15,9 +15,8 @@ use core::ops::Range;
 /// The trained weights and what belongs to each of them.
 pub(super) struct State<'a> {
     pub weights: &'a mut [f32],
-    /// Moments of the optimizer; empty when it has none.
-    pub first: &'a mut [f32],
-    pub second: &'a mut [f32],
+    /// First moments of the optimizer, then second ones; none when it has none.
+    pub moments: &'a mut [f32],
     /// Stored gradient; empty when none is.
     pub gradient: &'a mut [f32],
     /// How they are updated.
@@ -28,9 +27,9 @@ pub(super) struct State<'a> {
 pub(super) struct Parts<'a> {
     pub stages: &'a [Stage<'a>],
     pub state: State<'a>,
-    pub statistics: &'a mut [f32],
-    pub backup: &'a mut [f32],
+    /// [`Norms`] of this many running statistics.
     pub norms: &'a mut [f32],
+    pub statistics: usize,
     pub scales: &'a mut [f32],
     pub values: &'a mut [f32],
 }
@@ -42,19 +41,31 @@ impl<'a> Parts<'a> {
         layout: &Layout,
         terms: &'a Terms,
     ) -> Option<Self> {
-        let moment = |number| if layout.moments >= number { layout.trained } else { 0 };
-        // None of what is left out; so the compiler sees that it is empty.
-        let of_norms = |len| if built::BATCH_NORM { len } else { 0 };
         let (weights, arena) = arena.split_at_mut_checked(layout.trained)?;
-        let (first, arena) = arena.split_at_mut_checked(moment(1))?;
-        let (second, arena) = arena.split_at_mut_checked(if built::ANY_OPTIMIZER { moment(2) } else { 0 })?;
-        let (statistics, arena) = arena.split_at_mut_checked(of_norms(layout.statistics))?;
+        let (moments, arena) = arena.split_at_mut_checked(layout.moments())?;
+        let (norms, arena) = arena.split_at_mut_checked(layout.norms())?;
         let (gradient, arena) = arena.split_at_mut_checked(layout.gradient())?;
-        let (backup, arena) = arena.split_at_mut_checked(of_norms(layout.backup()))?;
-        let (norms, arena) = arena.split_at_mut_checked(of_norms(layout.norms()))?;
         let (scales, values) = arena.split_at_mut_checked(layout.scales)?;
-        let state = State { weights, first, second, gradient, terms };
-        Some(Self { stages, state, statistics, backup, norms, scales, values })
+        let state = State { weights, moments, gradient, terms };
+        Some(Self { stages, state, norms, statistics: layout.statistics, scales, values })
+    }
+}
+
+/// What belongs to batch norms.
+pub(super) struct Norms<'a> {
+    /// Running statistics.
+    pub running: &'a mut [f32],
+    /// Of each batch norm's channels mean and variance in the present pass, then scale and shift at the evaluation point.
+    pub present: &'a mut [f32],
+    /// Running statistics from before the step; empty when they do not change.
+    pub backup: &'a mut [f32],
+}
+
+impl<'a> Norms<'a> {
+    pub(super) fn new(norms: &'a mut [f32], statistics: usize) -> Option<Self> {
+        let (running, norms) = norms.split_at_mut_checked(statistics)?;
+        let (present, backup) = norms.split_at_mut_checked(2 * statistics)?;
+        Some(Self { running, present, backup })
     }
 }
 

@@ -208,7 +208,7 @@ fn load<'m>(
         }
     }
     exact("the model's statistics", model.statistics().len(), layout.statistics)?;
-    model.statistics().read(0, 0, parts.statistics);
+    model.statistics().read(0, 0, parts.norms.get_mut(..layout.statistics).unwrap_or_default());
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! A step, whole or in pieces.
 
 use super::loss::cross_entropy;
-use super::pass::{Parts, apart};
+use super::pass::{Norms, Parts, apart};
 use super::session::{OVERLAP, copy};
 use super::stage::{Head, PART, Stage};
 use super::update::{Receive, Rule};
@@ -66,7 +66,9 @@ impl<const N: usize> Session<'_, '_, N> {
         let ghosts = GhostBatches::new(labels.len(), labels.len().div_ceil(self.batch.max(1)));
         self.work.begin(&self.settings, ghosts)?;
         let parts = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms).ok_or(OVERLAP)?;
-        copy(parts.statistics, parts.backup);
+        if let Some(Norms { running, backup, .. }) = Norms::new(parts.norms, parts.statistics) {
+            copy(running, backup);
+        }
         if self.waiting == 0 {
             parts.state.gradient.fill(0.0);
         }
@@ -107,8 +109,9 @@ impl<const N: usize> Session<'_, '_, N> {
         }
         if self.work.phase != Phase::Idle
             && let Some(parts) = Parts::new(&self.stages, self.arena, &self.layout, &self.settings.terms)
+            && let Some(Norms { running, backup, .. }) = Norms::new(parts.norms, parts.statistics)
         {
-            copy(parts.backup, parts.statistics);
+            copy(backup, running);
         }
         self.work.phase = Phase::Idle;
         self.waiting = 0;
@@ -282,8 +285,9 @@ impl<const N: usize> Session<'_, '_, N> {
 fn follow(stage: &Stage<'_>, images: usize, parts: &mut Parts<'_>) -> Option<()> {
     let Head::BatchNorm(norm) = &stage.head else { return Some(()) };
     let len = 2 * stage.head_shape().channels;
-    let batch = parts.norms.get(2 * stage.kept..)?.get(..len)?;
-    let running = parts.statistics.get_mut(stage.kept..)?.get_mut(..len)?;
+    let Norms { running, present, .. } = Norms::new(parts.norms, parts.statistics)?;
+    let batch = present.get(2 * stage.kept..)?.get(..len)?;
+    let running = running.get_mut(stage.kept..)?.get_mut(..len)?;
     norm.update_running(images * stage.head_shape().pixels(), batch, running);
     Some(())
 }

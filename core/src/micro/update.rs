@@ -85,16 +85,17 @@ impl Rule {
     }
 
     /// Updates these trained weights by the gradient `factor` times `values`.
-    pub(super) fn update(
+    pub(super) fn update<'s>(
         &self,
-        state: &mut State<'_>,
+        state: &'s mut State<'_>,
         range: Range<usize>,
         factor: f32,
         values: &[f32],
     ) -> Option<()> {
-        let first = if state.first.is_empty() { &mut [] } else { state.first.get_mut(range.clone())? };
-        let second = if !built::ANY_OPTIMIZER || state.second.is_empty() { &mut [] } else { state.second.get_mut(range.clone())? };
-        self.apply(state.terms, state.weights.get_mut(range)?, factor, values, first, second);
+        let (first, second) = state.moments.split_at_mut_checked(state.weights.len()).unwrap_or_default();
+        let of_range = |moment: &'s mut [f32]| moment.get_mut(range.clone()).unwrap_or_default();
+        let second = if built::ANY_OPTIMIZER { of_range(second) } else { &mut [] };
+        self.apply(state.terms, state.weights.get_mut(range.clone())?, factor, values, of_range(first), second);
         Some(())
     }
 }
@@ -159,12 +160,10 @@ mod tests {
                 for time in 1..=2000u64 {
                     let gradient = [0.1, -0.02 * time as f32 % 0.7, 3.0];
                     let update = Update { optimizer, rate: 0.01, weight_decay, gradient_scale, time };
-                    let [w, m, v] = &mut ours;
-                    let moments = optimizer.moments();
-                    let (m, v) = (if moments > 0 { &mut m[..] } else { &mut [] }, v);
-                    let v = if moments > 1 { &mut v[..] } else { &mut [] };
+                    let (weights, moments) = ours.as_flattened_mut().split_at_mut(3);
+                    let moments = &mut moments[..3 * optimizer.moments()];
                     let terms = &Terms { optimizer, rate: 0.01, weight_decay };
-                    let state = &mut State { weights: w, first: m, second: v, gradient: &mut [], terms };
+                    let state = &mut State { weights, moments, gradient: &mut [], terms };
                     let rule = Rule::new(optimizer, gradient_scale, time);
                     rule.update(state, 0..3, 1.0, &gradient).expect("fits");
                     let [w, m, v] = &mut theirs;
