@@ -1,14 +1,17 @@
 //! The plan: all shapes, parameter offsets and buffer offsets of a network, worked out once before any data.
 //!
 //! A backend receives the whole plan and compiles it into what its machine likes. The offsets given here are those of
-//! the portable backend; another one may place its buffers by [`arena::place`] as well.
+//! the portable backend; another one may place its buffers by [`arena::place`] as well, and run layers together where
+//! [`Fusion`] finds them.
 
 pub mod arena;
 mod error;
+mod fusion;
 mod lifetimes;
 mod tensor;
 
 pub use error::PlanError;
+pub use fusion::Fusion;
 pub use tensor::{Dims, Role, Tensor};
 
 use crate::layers::Problem;

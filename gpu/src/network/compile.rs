@@ -1,6 +1,5 @@
 //! From a plan to the operations that the GPU runs: layers fused, and every value's place in the arena.
 
-use super::fusion::Fusion;
 use super::Ghosts;
 use crate::batch_norm::BatchNorm;
 use crate::conv::Conv;
@@ -10,7 +9,7 @@ use crate::pool::Windows;
 use crate::product::{Draws, Precision};
 use smoothout::network::{Layer, Source};
 use smoothout::plan::arena::{Buffer, place};
-use smoothout::plan::{Plan, PlannedLayer, Purpose, Tensor};
+use smoothout::plan::{Fusion, Plan, PlannedLayer, Purpose, Tensor};
 use smoothout::shape::Shape;
 
 /// Buffers start at multiples of this many values: 128 bytes, what a warp reads at once.

@@ -7,7 +7,6 @@
 mod backward;
 mod compile;
 mod forward;
-mod fusion;
 
 use crate::batch_norm::Statistics;
 use crate::conv::Packing;
