@@ -65,7 +65,7 @@ pub(super) fn forward(
     let count = stage.head_shape().channels;
     if rows.start == 0 {
         for (parameter, values) in
-            [(stage.weight(), &mut channels.scale), (stage.bias(), &mut channels.shift)]
+            [(stage.weight().copied(), &mut channels.scale), (stage.bias(), &mut channels.shift)]
         {
             parameter?.each_value(count, pass, weights, scratch, |row, value| {
                 if let Some(to) = values.get_mut(row) {
@@ -166,7 +166,7 @@ pub(super) fn backward(
                 }
             }
         }
-        for (parameter, gradient) in [(stage.weight(), of_scale), (stage.bias(), of_shift)] {
+        for (parameter, gradient) in [(stage.weight().copied(), of_scale), (stage.bias(), of_shift)] {
             if let Some(range) = parameter.and_then(|parameter| parameter.range(row)) {
                 receive.take(&mut parts.state, range, 1.0, &[gradient])?;
             }

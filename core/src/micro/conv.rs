@@ -115,7 +115,7 @@ pub(super) fn forward(
     images: &[f32],
     at: &mut Option<Sequence>,
 ) -> Option<()> {
-    let weight = &stage.weight()?;
+    let weight = stage.weight()?;
     let geometry = Geometry::new(window, stage);
     let Forward { x, y, extra, scratch } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
     let (row_scratch, plane) = scratch.split_at_mut_checked(weight.row_len)?;
@@ -160,7 +160,7 @@ pub(super) fn backward(
     at: &mut Option<Sequence>,
     receive: &Receive,
 ) -> Option<()> {
-    let weight = &stage.weight()?;
+    let weight = stage.weight()?;
     let geometry = Geometry::new(window, stage);
     let Backward { x, dy, dx, extra, scratch } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
     let (row_scratch, rest) = scratch.split_at_mut_checked(weight.row_len)?;

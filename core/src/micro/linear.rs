@@ -24,7 +24,7 @@ pub(super) fn forward(
     images: &[f32],
     at: &mut Option<Sequence>,
 ) -> Option<()> {
-    let weight = &stage.weight()?;
+    let weight = stage.weight()?;
     let (inputs, outputs) = (weight.row_len, stage.shape().channels);
     let Forward { x, y, extra, scratch } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
     if rows.start == 0 {
@@ -174,7 +174,7 @@ pub(super) fn backward(
     at: &mut Option<Sequence>,
     receive: &Receive,
 ) -> Option<()> {
-    let weight = &stage.weight()?;
+    let weight = stage.weight()?;
     let inputs = weight.row_len;
     let Backward { x, dy, dx, scratch, .. } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
     let mut noise = if stage.input_gradient { pass.noise(weight, at) } else { None };

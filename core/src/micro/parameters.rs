@@ -1,6 +1,7 @@
 //! A stage's parameter tensors: where each filter lies, among the trained weights or in the model.
 
 use super::{Config, Model, Weights};
+use crate::network::Layer;
 use crate::plan::{PlannedLayer, Role, Tensor};
 
 /// A parameter tensor: where its filters are.
@@ -16,7 +17,7 @@ pub(super) struct Parameter<'m> {
     /// Where the trained filters begin among the trained weights.
     trained: usize,
     /// Every how many-th filter is trained; 0 when none is.
-    pub stride: usize,
+    pub stride: u16,
 }
 
 impl Parameter<'_> {
@@ -25,7 +26,7 @@ impl Parameter<'_> {
         let index = match self.stride {
             0 => return None,
             1 => row,
-            stride => row.is_multiple_of(stride).then_some(row / stride)?,
+            stride => row.is_multiple_of(stride.into()).then_some(row / usize::from(stride))?,
         };
         let start = self.trained + index * self.row_len;
         Some(start..start + self.row_len)
@@ -34,20 +35,18 @@ impl Parameter<'_> {
     pub(super) const fn is_trained(&self) -> bool {
         self.stride > 0
     }
+
+    /// Trained values of `rows` filters.
+    fn trained_len(&self, rows: usize) -> usize {
+        trained_rows(rows, self.stride) * self.row_len
+    }
 }
 
-/// A stage's parameter tensors: the weight, and the bias whose number is the next one.
+/// A stage's parameter tensors: the weight, and the bias, whose number is the next one and whose trained values follow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parameters<'m> {
-    weight: Weights<'m>,
+    pub weight: Parameter<'m>,
     bias: Option<Weights<'m>>,
-    /// Number of the weight in the plan's table.
-    index: u16,
-    row_len: usize,
-    /// Where the trained filters begin among the trained weights; the trained biases follow them.
-    trained: usize,
-    /// Every how many-th is trained.
-    weight_stride: u16,
     bias_stride: u16,
 }
 
@@ -67,59 +66,41 @@ impl<'m> Parameters<'m> {
         let stride = |tensor: &Tensor| {
             config.trained.stride(index, layer, tensor).min(usize::from(u16::MAX)) as u16
         };
+        let norm = matches!(layer.layer, Layer::BatchNorm(_));
         let parameters = Self {
-            weight: values(weight),
+            weight: Parameter {
+                index: weight.index as u16,
+                role: if norm { Role::NormScale } else { Role::Weight },
+                row_len: weight.row_len,
+                model: values(weight),
+                trained: *trained,
+                stride: stride(weight),
+            },
             bias: layer.bias.as_ref().map(values),
-            index: weight.index as u16,
-            row_len: weight.row_len,
-            trained: *trained,
-            weight_stride: stride(weight),
             bias_stride: layer.bias.as_ref().map_or(0, stride),
         };
-        let rows = |stride| trained_rows(weight.rows, usize::from(stride));
-        *trained += rows(parameters.weight_stride) * weight.row_len + rows(parameters.bias_stride);
+        *trained += parameters.weight.trained_len(weight.rows) + trained_rows(weight.rows, parameters.bias_stride);
         Some(parameters)
     }
 
-    pub(super) const fn row_len(&self) -> usize {
-        self.row_len
-    }
-
-    pub(super) const fn trains_weight(&self) -> bool {
-        self.weight_stride > 0
-    }
-
     pub(super) const fn trains(&self) -> bool {
-        self.weight_stride > 0 || self.bias_stride > 0
-    }
-
-    /// The weight; `norm` tells whether it is a batch norm's.
-    pub(super) fn weight(&self, norm: bool) -> Parameter<'m> {
-        Parameter {
-            index: self.index,
-            role: if norm { Role::NormScale } else { Role::Weight },
-            row_len: self.row_len,
-            model: self.weight,
-            trained: self.trained,
-            stride: usize::from(self.weight_stride),
-        }
+        self.weight.is_trained() || self.bias_stride > 0
     }
 
     /// The bias of a layer of this many filters.
-    pub(super) fn bias(&self, norm: bool, rows: usize) -> Option<Parameter<'m>> {
-        let filters = trained_rows(rows, usize::from(self.weight_stride));
+    pub(super) fn bias(&self, rows: usize) -> Option<Parameter<'m>> {
         Some(Parameter {
-            index: self.index + 1,
-            role: if norm { Role::NormShift } else { Role::Bias },
+            index: self.weight.index + 1,
+            role: if self.weight.role == Role::NormScale { Role::NormShift } else { Role::Bias },
             row_len: 1,
             model: self.bias?,
-            trained: self.trained + filters * self.row_len,
-            stride: usize::from(self.bias_stride),
+            trained: self.weight.trained + self.weight.trained_len(rows),
+            stride: self.bias_stride,
         })
     }
 }
 
 /// Number of trained filters of `rows`.
-const fn trained_rows(rows: usize, stride: usize) -> usize {
-    if stride == 0 { 0 } else { rows.div_ceil(stride) }
+fn trained_rows(rows: usize, stride: u16) -> usize {
+    if stride == 0 { 0 } else { rows.div_ceil(usize::from(stride)) }
 }

@@ -198,7 +198,7 @@ fn load<'m>(
     let parts = Parts::new(stages, arena, layout, &settings.terms).ok_or(OVERLAP)?;
     for stage in stages {
         let rows = stage.shape().channels;
-        for parameter in [stage.weight(), stage.bias()].into_iter().flatten() {
+        for parameter in [stage.weight().copied(), stage.bias()].into_iter().flatten() {
             exact("a tensor of the model", parameter.model.len(), rows * parameter.row_len)?;
             for row in 0..rows {
                 if let Some(to) = parameter.range(row).and_then(|range| parts.state.weights.get_mut(range)) {

@@ -200,18 +200,17 @@ impl<'m> Stage<'m> {
         built::BATCH_NORM && matches!(self.head, Head::BatchNorm(_))
     }
 
-    #[cfg_attr(all(feature = "micro-lean", not(feature = "micro-wide")), inline(never))]
-    pub(super) fn weight(&self) -> Option<Parameter<'m>> {
-        Some(self.parameters.as_ref()?.weight(self.is_norm()))
+    pub(super) fn weight(&self) -> Option<&Parameter<'m>> {
+        Some(&self.parameters.as_ref()?.weight)
     }
 
     #[cfg_attr(all(feature = "micro-lean", not(feature = "micro-wide")), inline(never))]
     pub(super) fn bias(&self) -> Option<Parameter<'m>> {
-        self.parameters.as_ref()?.bias(self.is_norm(), self.shape().channels)
+        self.parameters.as_ref()?.bias(self.shape().channels)
     }
 
     pub(super) fn trains_weight(&self) -> bool {
-        self.parameters.as_ref().is_some_and(Parameters::trains_weight)
+        self.weight().is_some_and(Parameter::is_trained)
     }
 
     pub(super) fn trains(&self) -> bool {
@@ -245,7 +244,7 @@ impl<'m> Stage<'m> {
 
     /// Values of scratch memory: in the forward pass a filter and a channel, in the backward pass a filter and its gradient.
     pub(super) fn scratch_len(&self, images: usize) -> [usize; 2] {
-        let row = self.parameters.as_ref().map_or(0, Parameters::row_len);
+        let row = self.weight().map_or(0, |weight| weight.row_len);
         let plane = if self.pool.is_some() { self.head_shape().pixels() } else { 0 };
         let [forward, backward] = match self.head {
             Head::Conv { .. } => [row + plane, 2 * row],
