@@ -3,7 +3,7 @@
 use super::built;
 use super::pass::{Backward, Forward, Parts, Pass, State, take};
 use super::relu;
-use super::rows::lend;
+use super::rows::{NextNoise, lend};
 use super::runs::runs_mut;
 use super::session::copy;
 use super::stage::{Stage, block};
@@ -24,48 +24,82 @@ pub(super) fn forward(
     images: &[f32],
     at: &mut Option<Sequence>,
 ) -> Option<()> {
-    let weight = stage.weight()?;
-    let (inputs, outputs) = (weight.row_len, stage.shape().channels);
-    let Forward { x, y, extra, scratch } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
+    let inputs = stage.weight()?.row_len;
+    let mut buffers = pass.forward_buffers(stage, parts.stages, parts.values, images);
+    let buffers = buffers.as_mut()?; // Where it lies: moved, it would be on the stack twice.
     if rows.start == 0 {
-        // The first image has the biases: they begin every image's sums.
-        let (first, others) = y.split_at_mut_checked(outputs)?;
-        for y in runs_mut(others, outputs) {
-            copy(first, y);
-        }
+        spread_biases(buffers.y, stage.shape().channels)?;
     }
-    let block = block(inputs).max(1);
-    let mut noise = pass.noise(weight, at);
+    let mut noise = pass.noise(stage.weight()?, at);
     for row in rows {
-        if inputs <= block {
-            let (filter, scale) = weight.at_point(row, lend(&mut noise), None, parts.state.weights, scratch)?;
-            remember(stage, row, scale, parts.scales)?;
-            add_dots(filter, 0, x, inputs, row, y, outputs);
+        let noise = lend(&mut noise);
+        let scale = if inputs <= block(inputs) {
+            whole(stage, row, noise, parts.state.weights, buffers)?
         } else {
-            let mut scale = 0.0;
-            if let (Some((noise, at)), Some(range)) = (&noise, weight.range(row)) {
-                scale = noise.next_scale(at, parts.state.weights.get(range)?, scratch);
-                remember(stage, row, scale, parts.scales)?;
-            }
-            for start in (0..inputs).step_by(block) {
-                let part = start..(start + block).min(inputs);
-                let filter = weight.part(row, part, lend(&mut noise), scale, parts.state.weights, scratch)?;
-                add_dots(filter, start, x, inputs, row, y, outputs);
-            }
+            in_parts(stage, row, noise, parts.state.weights, buffers)?
+        };
+        if stage.again {
+            *parts.scales.get_mut(stage.kept + row)? = scale;
         }
-        for image in 0..pass.images {
-            let at = image * outputs + row;
-            relu::finish_in_place(stage, image, row, y.get_mut(at..=at)?, extra)?;
+        if stage.relu {
+            cut(stage, row, pass.images, buffers)?;
         }
     }
     Some(())
 }
 
-fn remember(stage: &Stage<'_>, row: usize, scale: f32, scales: &mut [f32]) -> Option<()> {
-    if stage.again {
-        *scales.get_mut(stage.kept + row)? = scale;
+/// The first image has the biases: they begin every image's sums.
+#[inline(never)] // Here and below: frames of their own, gone when the next one comes.
+fn spread_biases(y: &mut [f32], outputs: usize) -> Option<()> {
+    let (first, others) = y.split_at_mut_checked(outputs)?;
+    runs_mut(others, outputs).for_each(|y| copy(first, y));
+    Some(())
+}
+
+/// The ReLU of a neuron.
+#[inline(never)]
+fn cut(stage: &Stage<'_>, row: usize, images: usize, buffers: &mut Forward<'_>) -> Option<()> {
+    for image in 0..images {
+        let at = image * stage.shape().channels + row;
+        relu::finish_in_place(stage, image, row, buffers.y.get_mut(at..=at)?, buffers.extra)?;
     }
     Some(())
+}
+
+/// The sums of a neuron whose weights are perturbed together; returns the scale of its noise.
+#[inline(never)]
+fn whole(
+    stage: &Stage<'_>,
+    row: usize,
+    noise: NextNoise<'_>,
+    weights: &[f32],
+    buffers: &mut Forward<'_>,
+) -> Option<f32> {
+    let (filter, scale) = stage.weight()?.at_point(row, noise, None, weights, buffers.scratch)?;
+    add_dots(filter, 0, buffers.x, filter.len(), row, buffers.y, stage.shape().channels);
+    Some(scale)
+}
+
+/// The same in parts.
+#[inline(never)]
+fn in_parts(
+    stage: &Stage<'_>,
+    row: usize,
+    mut noise: NextNoise<'_>,
+    weights: &[f32],
+    buffers: &mut Forward<'_>,
+) -> Option<f32> {
+    let weight = stage.weight()?;
+    let mut scale = 0.0;
+    if let (Some((noise, at)), Some(range)) = (&noise, weight.range(row)) {
+        scale = noise.next_scale(at, weights.get(range)?, buffers.scratch);
+    }
+    for part in parts_of(weight.row_len) {
+        let start = part.start;
+        let filter = weight.part(row, part, lend(&mut noise), scale, weights, buffers.scratch)?;
+        add_dots(filter, start, buffers.x, weight.row_len, row, buffers.y, stage.shape().channels);
+    }
+    Some(scale)
 }
 
 /// y[image][row] += the product of a part of a neuron's weights with that part of each image.
@@ -174,53 +208,85 @@ pub(super) fn backward(
     at: &mut Option<Sequence>,
     receive: &Receive,
 ) -> Option<()> {
-    let weight = stage.weight()?;
-    let inputs = weight.row_len;
-    let Backward { x, dy, dx, scratch, .. } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
-    let mut noise = if stage.input_gradient { pass.noise(weight, at) } else { None };
+    let mut buffers = pass.backward_buffers(stage, parts.stages, parts.values, images);
+    let buffers = buffers.as_mut()?; // Where it lies: moved, it would be on the stack twice.
+    let mut noise = if stage.input_gradient { pass.noise(stage.weight()?, at) } else { None };
     for row in rows {
-        let column = Column { dy, outputs: stage.shape().channels, row };
-        let scale = if stage.again { *parts.scales.get(stage.kept + row)? } else { 0.0 };
-        let block = block(inputs).max(1);
-        // A neuron that the ReLU has shut for all images passes no gradient on.
-        let shut = column.iter().all(|g| *g == 0.0);
-        if shut && let Some((noise, at)) = lend(&mut noise) {
-            noise.pass_over(at, inputs);
+        if stage.input_gradient {
+            let scale = if stage.again { *parts.scales.get(stage.kept + row)? } else { 0.0 };
+            pass_on(stage, row, lend(&mut noise), scale, parts.state.weights, buffers)?;
         }
-        for start in (0..inputs).step_by(block) {
-            let part = start..(start + block).min(inputs);
-            if stage.input_gradient && !shut {
-                let noise = lend(&mut noise);
-                let filter =
-                    weight.part(row, part.clone(), noise, scale, parts.state.weights, scratch)?;
-                spread(column, filter, start, inputs, dx);
-            }
-            if let Some(range) = weight.range(row) {
-                let range = range.start + part.start..range.start + part.end;
-                if pass.images == 1 {
-                    receive.take(&mut parts.state, range, *dy.get(row)?, x.get(part)?)?;
-                } else {
-                    let gradient = scratch.get_mut(..part.len())?;
-                    sum_images(column, x, start, inputs, gradient);
-                    receive.take(&mut parts.state, range, 1.0, gradient)?;
-                }
-            }
-        }
-        update_bias(stage, column, receive, &mut parts.state)?;
+        learn(stage, row, pass.images, receive, &mut parts.state, buffers)?;
     }
     Some(())
 }
 
-#[inline(never)] // Here and below: frames of their own, gone when the next one comes.
-fn update_bias(
+/// The parts of a neuron's weights.
+fn parts_of(inputs: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    core::iter::from_fn(move || {
+        let part = start..(start + block(inputs)).min(inputs);
+        start = part.end;
+        if part.is_empty() { None } else { Some(part) }
+    })
+}
+
+/// Adds what a neuron gives to the input's gradient.
+#[inline(never)]
+fn pass_on(
     stage: &Stage<'_>,
-    column: Column<'_>,
+    row: usize,
+    mut noise: NextNoise<'_>,
+    scale: f32,
+    weights: &[f32],
+    buffers: &mut Backward<'_>,
+) -> Option<()> {
+    let weight = stage.weight()?;
+    let column = Column { dy: buffers.dy, outputs: stage.shape().channels, row };
+    // A neuron that the ReLU has shut for all images passes no gradient on.
+    if column.iter().all(|g| *g == 0.0) {
+        if let Some((noise, at)) = noise {
+            noise.pass_over(at, weight.row_len);
+        }
+        return Some(());
+    }
+    for part in parts_of(weight.row_len) {
+        let start = part.start;
+        let filter = weight.part(row, part, lend(&mut noise), scale, weights, buffers.scratch)?;
+        spread(column, filter, start, weight.row_len, buffers.dx);
+    }
+    Some(())
+}
+
+/// Hands on the gradients of a neuron's weights and of its bias.
+#[inline(never)]
+fn learn(
+    stage: &Stage<'_>,
+    row: usize,
+    images: usize,
     receive: &Receive,
     state: &mut State<'_>,
+    buffers: &mut Backward<'_>,
 ) -> Option<()> {
-    let Some(range) = stage.bias().and_then(|bias| bias.range(column.row)) else { return Some(()) };
-    let sum = column.iter().fold(0.0, |sum, g| sum + g);
-    receive.take(state, range, 1.0, &[sum])
+    let weight = stage.weight()?;
+    let column = Column { dy: buffers.dy, outputs: stage.shape().channels, row };
+    if let Some(range) = weight.range(row) {
+        for part in parts_of(weight.row_len) {
+            let of_part = range.start + part.start..range.start + part.end;
+            if images == 1 {
+                receive.take(state, of_part, *buffers.dy.get(row)?, buffers.x.get(part)?)?;
+            } else {
+                let gradient = buffers.scratch.get_mut(..part.len())?;
+                sum_images(column, buffers.x, part.start, weight.row_len, gradient);
+                receive.take(state, of_part, 1.0, gradient)?;
+            }
+        }
+    }
+    if let Some(range) = stage.bias().and_then(|bias| bias.range(row)) {
+        let sum = column.iter().fold(0.0, |sum, g| sum + g);
+        receive.take(state, range, 1.0, &[sum])?;
+    }
+    Some(())
 }
 
 /// dx of each image += its gradient times a part of the neuron's weights, of which the first is number `start`.
