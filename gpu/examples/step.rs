@@ -1,7 +1,10 @@
 //! One training step of a network on the device: what `gpu/estimate` counts.
 //!
-//!     step NET IMAGES GHOSTS PRECISION       one AdaSmoothOut step with momentum, from host images
-//!     step NET IMAGES GHOSTS                 nothing is run: bytes that such a step must move, its multiply-accumulates
+//!     step NET IMAGES GHOSTS PRECISION          one AdaSmoothOut step with momentum, from host images
+//!     step NET IMAGES GHOSTS PRECISION METHOD   one step of smoothout, ada, ada-adam, ada-stays (noise that stays), sgd or sam, its
+//!                                               gradient clipped
+//!     step NET IMAGES GHOSTS                    nothing is run: bytes that a step of the first kind must move, its
+//!                                               multiply-accumulates, and the parameters
 //!
 //! What must move: every operand of an operation read once and every result written once, where an operation is a layer,
 //! or a batch norm with the sum and the ReLU after it, in the forward pass and once more for each gradient.
@@ -21,8 +24,11 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (net, images, ghosts, precision) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [net, images, ghosts] => (net, images.parse()?, ghosts.parse()?, None),
-        [net, images, ghosts, precision] => (net, images.parse()?, ghosts.parse()?, Some(chosen(precision)?)),
-        _ => return Err("step NET IMAGES GHOSTS [PRECISION]".into()),
+        [net, images, ghosts, precision] => (net, images.parse()?, ghosts.parse()?, Some((chosen(precision)?, None))),
+        [net, images, ghosts, precision, method] => {
+            (net, images.parse()?, ghosts.parse()?, Some((chosen(precision)?, Some(method_of(method)?))))
+        }
+        _ => return Err("step NET IMAGES GHOSTS [PRECISION [METHOD]]".into()),
     };
     let sizes = [images, ghosts];
     match net {
@@ -43,26 +49,46 @@ fn chosen(name: &str) -> Result<Precision> {
     }
 }
 
-fn take<const N: usize>(network: &Network<N>, [images, ghosts]: [usize; 2], precision: Option<Precision>) -> Result<()> {
+fn method_of(name: &str) -> Result<(Method, Optimizer)> {
+    let momentum = Optimizer::sgd(0.9);
+    let ada = SmoothOut::adaptive();
+    Ok(match name {
+        "smoothout" => (Method::SmoothOut(SmoothOut::constant()), momentum),
+        "ada" => (Method::SmoothOut(ada), momentum),
+        "ada-adam" => (Method::SmoothOut(ada), Optimizer::Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: false }),
+        "ada-stays" => (Method::SmoothOut(SmoothOut { denoise: false, ..ada }), momentum),
+        "sgd" => (Method::Sgd, momentum),
+        "sam" => (Method::Sam { radius: 0.05 }, momentum),
+        _ => return Err(format!("{name}: not one of smoothout, ada, ada-adam, ada-stays, sgd, sam").into()),
+    })
+}
+
+/// A step of this precision, and of a method that is not the first kind's.
+type Chosen = (Precision, Option<(Method, Optimizer)>);
+
+fn take<const N: usize>(network: &Network<N>, [images, ghosts]: [usize; 2], chosen: Option<Chosen>) -> Result<()> {
     let plan = Box::new(Plan::new(network, images.div_ceil(ghosts), Purpose::Training)?);
-    let Some(precision) = precision else {
+    let Some((precision, method)) = chosen else {
         let (per_image, per_draw, once) = must(&plan);
-        println!("{} {}", 4 * (images * per_image + ghosts * per_draw + once), plan.macs() * images as u64);
+        let bytes = 4 * (images * per_image + ghosts * per_draw + once);
+        println!("{bytes} {} {}", plan.macs() * images as u64, plan.parameters());
         return Ok(());
     };
+    let clip = method.map(|_| 1.0);
+    let (method, optimizer) = method.unwrap_or((Method::SmoothOut(SmoothOut::adaptive()), Optimizer::sgd(0.9)));
     let weights: Vec<f32> = values(1, plan.parameters()).map(|value| 0.1 * value).collect();
     let statistics = vec![1.0; plan.statistics()];
     let gpu = Arc::new(Gpu::open(&Selector::default())?);
-    let keeps = Keeps { moments: 1, average: false };
+    let keeps = Keeps { moments: optimizer.moments(), average: false };
     let mut session = Session::new(&gpu, &plan, &weights, &statistics, keeps, precision)?;
     session.prepare(&plan, images)?;
     let pixels: Vec<f32> = values(2, images * plan.input().len()).collect();
     let labels: Vec<u32> = (0..images).map(|i| (i % plan.classes()) as u32).collect();
-    let mut stepper = Stepper::new(Method::SmoothOut(SmoothOut::adaptive()), 1)?;
+    let mut stepper = Stepper::new(method, 1)?;
     let update =
-        Update { optimizer: Optimizer::sgd(0.9), rate: 0.01, weight_decay: 1e-4, gradient_scale: 1.0, time: 1 };
+        Update { optimizer, rate: 0.01, weight_decay: 1e-4, gradient_scale: 1.0, time: 1 };
     let batches = [Feed::Host { images: &pixels, labels: &labels }];
-    let step = Step { batches: &batches, ghosts, first: 0, strength: 0.05, update, clip: None };
+    let step = Step { batches: &batches, ghosts, first: 0, strength: 0.05, update, clip };
     session.step(&mut stepper, &step).map_err(|failure| format!("{failure:?}"))?;
     session.settle().map_err(|failure| format!("{failure:?}"))?;
     Ok(())

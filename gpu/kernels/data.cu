@@ -29,3 +29,13 @@ gather(const unsigned char* pixels, const unsigned char* labels, const int* chos
         out[(u64)image * len + i] = table[c * 256 + byte];
     }
 }
+
+// Images of `len` values and labels for passes that see each ghost batch of `size` images `draws` times, the first one less
+// `first` times: image i of pass k is image i of ghost batch (first + k) / draws. One block an image.
+extern "C" __global__ void __launch_bounds__(256)
+repeat(const float* images, const int* labels, float* out, int* out_labels, int len, int size, int first, int draws) {
+    int image = blockIdx.x, from = (first + image / size) / draws * size + image % size;
+    if (threadIdx.x == 0) out_labels[image] = labels[from];
+    const float* source = images + (u64)from * len;
+    for (int i = threadIdx.x; i < len; i += 256) out[(u64)image * len + i] = source[i];
+}

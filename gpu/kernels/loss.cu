@@ -56,13 +56,13 @@ mean_loss(const float* losses, const int* hits, double* results, int images, int
 }
 
 // Adds the results of a pass to the record of step `number`: `share` of every mean loss, and the hits. The first loss that
-// is not finite is noted in `failed`: the step, and its ghost batch, where those of the pass begin with `first`.
+// is not finite is noted in `failed`: the step, and its ghost batch, which is (first + its number in the pass) / draws.
 extern "C" __global__ void __launch_bounds__(32)
-record_losses(const double* results, double* record, int ghosts, int first, float share, int number, int* failed) {
+record_losses(const double* results, double* record, int ghosts, int first, int draws, float share, int number, int* failed) {
     if (threadIdx.x != 0) return;
     for (int g = 0; g < ghosts; g++) {
         record[0] += share * results[2 * g];
         record[1] += results[2 * g + 1];
-        if (*failed == 0 && !isfinite((float)results[2 * g])) failed[0] = number, failed[1] = first + g;
+        if (*failed == 0 && !isfinite((float)results[2 * g])) failed[0] = number, failed[1] = (first + g) / draws;
     }
 }

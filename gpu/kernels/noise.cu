@@ -1,11 +1,62 @@
 // options: --fmad=false
-// The noise, to the bits of core's contract (core/src/noise): perturb writes base + theta beside the clean weights, after
-// filter_scale where the noise is scaled to each filter's norm. Every operation is rounded by itself: no contraction.
+// What writes perturbed copies of the parameters, where the layers read them. The noise has the bits of core's contract
+// (core/src/noise): perturb writes base + theta, after filter_scale where the noise is scaled to each filter's norm. One
+// launch makes the copies of all draws that go through the network together. ascend is SAM's. Every operation is rounded by
+// itself: no contraction.
 #include "random.cuh"
 
-// A parameter tensor. Blocks of 128 elements and filters are numbered through all tensors.
-struct Tensor {
-    int offset, len, row_len, index, role, first_block, first_filter, filters;
+// A parameter tensor. Blocks of 128 elements and filters are numbered through all tensors. `packed`: where a convolution's
+// weights lie among the packed ones, or -1 for all else; `taps`: weights of a filter for one channel.
+struct __align__(16) Tensor {
+    int offset, len, row_len, index, role, first_block, first_filter, packed, taps, unused[3];
+};
+
+// Where a launch writes: draw y's copy begins at to + y * to_pitch. Weights of convolutions go to `packed` in their kernels'
+// order, (O, taps, C), rounded to tf32 where the products want that; also to the copy if `both`. Without `packed`, all goes
+// to the copy.
+struct Copy {
+    float *to, *packed;
+    int tf32, both;
+
+    __device__ Copy(float* to, int to_pitch, float* packed, int packed_pitch, int tf32, int both)
+        : to(to + (long long)blockIdx.y * to_pitch),
+          packed(packed ? packed + (long long)blockIdx.y * packed_pitch : nullptr), tf32(tf32), both(both) {}
+
+    __device__ void write(const Tensor& tensor, int element, float value) const {
+        bool packs = packed && tensor.packed >= 0;
+        if (packs) {
+            int at = element;
+            if (tensor.taps > 1) {
+                int within = element % tensor.row_len, channels = tensor.row_len / tensor.taps;
+                at += within % tensor.taps * channels + within / tensor.taps - within;
+            }
+            packed[tensor.packed + at] = tf32 ? rounded(value) : value;
+        }
+        if (!packs || both) to[tensor.offset + element] = value;
+    }
+
+    // What cvt.rna.tf32 gives, which compute_75 has not: to nearest, away from zero from the middle.
+    __device__ static float rounded(float value) {
+        u32 bits = __float_as_uint(value);
+        return (bits & 0x7f800000) == 0x7f800000 ? value : __uint_as_float((bits + 0x1000) & ~0x1fff);
+    }
+};
+
+// Draw y of a launch: number first + y of those of a step, of which a ghost batch has `many`; with `pairs`, two in a row
+// have the noise of one number, the second one's taken away.
+struct Draw {
+    u64 key;
+    bool negative;
+
+    __device__ Draw(u64 step, u32 first, u32 many, int pairs, int negative) : negative(negative) {
+        u32 number = first + blockIdx.y;
+        if (pairs) {
+            u32 of_ghost = number % many;
+            this->negative ^= of_ghost & 1;
+            number -= of_ghost - of_ghost / 2;
+        }
+        key = hash(step ^ (u64)number);
+    }
 };
 
 enum Distribution { UNIFORM, GAUSSIAN, DROPOUT };
@@ -96,10 +147,12 @@ __device__ float ratio(float of_weights, float of_noise, float strength) {
 }
 
 // Scale of every filter of the selected tensors, for noise that is scaled to the filter's norm. One warp a filter; the
-// filters of one value each are left to perturb. base: parameters; scales: one a filter.
+// filters of one value each are left to perturb. base: parameters; scales: one a filter, for each draw.
 extern "C" __global__ void __launch_bounds__(128)
-filter_scale(const float* base, float* scales, const Tensor* tensors, int count, int filters, u64 draw,
-             int distribution, float strength, int threshold, int negative, int selection) {
+filter_scale(const float* base, float* scales, const Tensor* tensors, int count, int filters, u64 step, u32 first_draw,
+             u32 many, int pairs, int distribution, float strength, int threshold, int negative, int selection) {
+    Draw draw(step, first_draw, many, pairs, negative);
+    scales += (long long)blockIdx.y * filters;
     int filter = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (filter >= filters) return;
     Tensor tensor = tensors[tensor_of(tensors, count, filter, true)];
@@ -107,7 +160,7 @@ filter_scale(const float* base, float* scales, const Tensor* tensors, int count,
     int len = tensor.row_len, start = (filter - tensor.first_filter) * len;
     const float* clean = base + tensor.offset + start;
     float of_weights = norm(clean, len, lane), total = 0.0f;
-    u64 key = hash(draw ^ (u64)(u32)tensor.index), squares = 0;
+    u64 key = hash(draw.key ^ (u64)(u32)tensor.index), squares = 0;
     int share = distribution == GAUSSIAN ? 1 : 2;
     for (int first = 0; first < len; first += 32 * 128) {
         // Each lane makes the noise of one chunk of 128 values, from up to two generators.
@@ -157,7 +210,7 @@ filter_scale(const float* base, float* scales, const Tensor* tensors, int count,
     } else {
         scale = ratio(of_weights, sqrtf(total), strength);
     }
-    if (lane == 0) scales[filter] = negative ? -scale : scale;
+    if (lane == 0) scales[filter] = draw.negative ? -scale : scale;
 }
 
 // A row of a warp's tile is 32 elements of one generator; one more keeps columns in different banks.
@@ -166,17 +219,21 @@ constexpr int TILE = 33;
 // to = base + theta for the selected tensors, to = base for the others. One thread a generator of 128 elements, 32 of
 // which a warp writes side by side. base and to may be the same.
 extern "C" __global__ void __launch_bounds__(128)
-perturb(const float* base, float* to, const float* scales, const Tensor* tensors, int count, int blocks, u64 draw,
-        int distribution, int scaling, float strength, int threshold, int negative, int selection) {
+perturb(const float* base, float* to, int to_pitch, float* packed, int packed_pitch, int tf32, int both,
+        const float* scales, const Tensor* tensors, int count, int blocks, int filters, u64 step, u32 first_draw, u32 many,
+        int pairs, int distribution, int scaling, float strength, int threshold, int negative, int selection) {
     __shared__ float tiles[4][32][TILE];
     int block = blockIdx.x * 128 + threadIdx.x, lane = threadIdx.x % 32;
     float(*tile)[TILE] = tiles[threadIdx.x / 32];
+    Copy copy(to, to_pitch, packed, packed_pitch, tf32, both);
+    Draw draw(step, first_draw, many, pairs, negative);
+    scales += (long long)blockIdx.y * filters;
     int mine = block < blocks ? tensor_of(tensors, count, block, false) : -1;
     bool selected = mine >= 0 && (selection >> tensors[max(mine, 0)].role & 1);
-    Generator generator(selected ? hash(draw ^ (u64)(u32)tensors[mine].index) + (u64)(block - tensors[mine].first_block)
+    Generator generator(selected ? hash(draw.key ^ (u64)(u32)tensors[mine].index) + (u64)(block - tensors[mine].first_block)
                                  : 0);
     float same = distribution == UNIFORM ? strength * UNIT : distribution == GAUSSIAN ? strength : 1.0f;
-    if (negative) same = -same;
+    if (draw.negative) same = -same;
 #pragma unroll 1
     for (int part = 0; part < BLOCK; part += 32) {
         if (selected && distribution == GAUSSIAN) {
@@ -213,14 +270,31 @@ perturb(const float* base, float* to, const float* scales, const Tensor* tensors
                         : sqrtf(unit * unit);
                     scale = ratio(sqrtf(w * w), of_noise, strength);
                     if (distribution == UNIFORM) scale = scale * UNIT;
-                    if (negative) scale = -scale;
+                    if (draw.negative) scale = -scale;
                 } else if (scaling == PER_WEIGHT && distribution != DROPOUT) {
                     scale = same * fabsf(w);
                 }
                 w = w + unit * scale;
             }
-            to[tensor.offset + element] = w;
+            copy.write(tensor, element, w);
         }
         __syncwarp();
+    }
+}
+
+// to = weights + scale / norm * gradient: SAM. A warp a block of 128 elements.
+extern "C" __global__ void __launch_bounds__(128)
+ascend(const float* weights, const float* gradient, float* to, float* packed, int tf32, const Tensor* tensors, int count,
+       int blocks, float scale, const double* norm) {
+    int block = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (block >= blocks) return;
+    Tensor tensor = tensors[tensor_of(tensors, count, block, false)];
+    Copy copy(to, 0, packed, 0, tf32, false);
+    float factor = scale / ((float)*norm + 1e-12f);
+    for (int part = 0; part < BLOCK; part += 32) {
+        int element = (block - tensor.first_block) * BLOCK + part + lane;
+        if (element >= tensor.len) return;
+        int i = tensor.offset + element;
+        copy.write(tensor, element, weights[i] + factor * gradient[i]);
     }
 }

@@ -11,17 +11,17 @@ __device__ float clipped(float scale, const double* norm, float limit) {
     return scale * (factor < 1.0f ? factor : 1.0f);
 }
 
-// One update of n weights by the stored gradient. `failed` begins with the number of the step that failed, or 0; after a
-// failure nothing is changed.
+// One update of n weights by the stored gradient. `base` is the weights themselves, or their perturbed copy where the noise
+// stays. `failed` begins with the number of the step that failed, or 0; after a failure nothing is changed.
 // For Adam: b1, b2 its betas, step = rate * c1 and c2 its bias corrections; else b1 is the momentum.
 extern "C" __global__ void __launch_bounds__(256)
-update(float* weights, const float* gradient, float* first, float* second, int n, int rule, float rate, float decay,
-       float b1, float b2, float eps, float step, float c2, float scale, const double* norm, float limit,
+update(const float* base, float* weights, const float* gradient, float* first, float* second, int n, int rule, float rate,
+       float decay, float b1, float b2, float eps, float step, float c2, float scale, const double* norm, float limit,
        const int* failed) {
     int i = blockIdx.x * 256 + threadIdx.x;
     if (i >= n || *failed) return;
     scale = clipped(scale, norm, limit);
-    float w = weights[i], g = gradient[i] * scale;
+    float w = base[i], g = gradient[i] * scale;
     if (rule == SGD) {
         weights[i] = w - rate * (g + decay * w);
     } else if (rule == MOMENTUM || rule == NESTEROV) {
@@ -37,13 +37,6 @@ update(float* weights, const float* gradient, float* first, float* second, int n
         first[i] = m, second[i] = v;
         weights[i] = w * (1.0f - rate * apart) - step * m / (sqrtf(v) * c2 + eps);
     }
-}
-
-// to = weights + scale / norm * gradient: SAM.
-extern "C" __global__ void __launch_bounds__(256)
-ascend(const float* weights, const float* gradient, float* to, int n, float scale, const double* norm) {
-    int i = blockIdx.x * 256 + threadIdx.x;
-    if (i < n) to[i] = weights[i] + scale / ((float)*norm + 1e-12f) * gradient[i];
 }
 
 // average += share * (weights - average).
@@ -88,12 +81,6 @@ gradient_norm(const double* partial, int count, double* norm, int number, int* f
     if (threadIdx.x != 0 || *failed) return;
     *norm = sqrt(sum);
     if (!isfinite((float)sqrt(sum))) failed[0] = number, failed[1] = -1;
-}
-
-// weights = shadow, unless a step has failed.
-extern "C" __global__ void __launch_bounds__(256) keep(const float* shadow, float* weights, int n, const int* failed) {
-    int i = blockIdx.x * 256 + threadIdx.x;
-    if (i < n && !*failed) weights[i] = shadow[i];
 }
 
 // values = those from before, if step `number` failed.

@@ -9,7 +9,7 @@ use crate::kernels::{Argument, int, launch};
 use crate::memory::{Buffer, Pointer};
 use crate::product::{BUSY, Draws, Gradients, Parts, Precision, Rows, THREADS, arguments, grid, in_fours, kernel};
 use smoothout::layers::Conv2d;
-use smoothout::plan::Tensor;
+use smoothout::plan::{Role, Tensor};
 use smoothout::shape::Shape;
 
 /// A convolution of images of one shape.
@@ -185,6 +185,19 @@ impl Conv {
 /// Channels of a filter that a block packs: `PACK` of kernels/conv.cu.
 const PACK: usize = 32;
 
+/// Where each tensor's packed weights start, for those of convolutions, and how many values there are in all. Each starts at
+/// a multiple of 16 bytes.
+pub(crate) fn packed_places(tensors: &[Tensor]) -> (Vec<Option<usize>>, usize) {
+    let mut len = 0usize;
+    let places = tensors.iter().map(|tensor| {
+        let of_convolution = tensor.role == Role::Weight && tensor.dims.as_slice().len() == 4;
+        let start = of_convolution.then_some(len);
+        len += if of_convolution { tensor.len().next_multiple_of(4) } else { 0 };
+        start
+    });
+    (places.collect(), len)
+}
+
 /// Packs the weights of all convolutions of a network.
 #[derive(Debug)]
 pub(crate) struct Packing {
@@ -196,29 +209,33 @@ pub(crate) struct Packing {
 }
 
 impl Packing {
-    /// For these weights, in the plan's order; also where each layer's packed weights start.
+    /// For the weights of convolutions among these tensors, of a plan and in its order; also where each layer's packed
+    /// weights start.
     ///
     /// # Errors
     /// More weights than kernels can count, or the driver's.
-    pub(crate) fn new(gpu: &Gpu, precision: Precision, weights: &[Tensor]) -> Result<(Self, Vec<usize>)> {
-        let (mut table, mut starts) = (Vec::new(), Vec::new());
-        let (mut blocks, mut len) = (0, 0usize);
-        for tensor in weights {
+    pub(crate) fn new(gpu: &Gpu, precision: Precision, tensors: &[Tensor]) -> Result<(Self, Vec<usize>)> {
+        let (places, len) = packed_places(tensors);
+        let (mut table, mut starts, mut blocks) = (Vec::new(), Vec::new(), 0);
+        for (tensor, start) in tensors.iter().zip(places).filter_map(|(tensor, place)| Some((tensor, place?))) {
             let [filters, channels, height, width] = *tensor.dims.as_slice() else {
                 return Err(GpuError::Length { what: "sizes of a convolution's weight", needed: 4, given: tensor.dims.as_slice().len() });
             };
-            for value in [blocks, tensor.offset, len, channels, height * width] {
+            for value in [blocks, tensor.offset, start, channels, height * width] {
                 table.push(int("weights", value)?);
             }
-            starts.push(len);
+            starts.push(start);
             blocks += filters * channels.div_ceil(PACK);
-            // The next layer starts at a multiple of 16 bytes.
-            len = (len + tensor.len()).next_multiple_of(4);
         }
         int("weights", len)?;
-        let layers = weights.len();
+        let layers = starts.len();
         let table = if layers > 0 { Buffer::from_slice(gpu, &table)? } else { Buffer::zeroed(gpu, 1)? };
         Ok((Self { table, layers, blocks, len, tf32: precision == Precision::Tf32 }, starts))
+    }
+
+    /// Whether the packed weights are rounded to tf32.
+    pub(crate) const fn is_tf32(&self) -> bool {
+        self.tf32
     }
 
     /// Packed values of a draw.

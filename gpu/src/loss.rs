@@ -51,12 +51,12 @@ impl Loss {
     }
 
     /// Adds `share` of the losses of a pass, and its hits, to the two values of a step's `record`. A loss that is not finite
-    /// is noted in `failed`: the step's `number`, and the ghost batch, where those of the pass begin with `first`.
+    /// is noted in `failed`: the step's `number`, and the ghost batch, which is (`first` + its number in the pass) / `draws`.
     pub(crate) fn record(
         &self,
         gpu: &Gpu,
         at: Ghosts,
-        first: usize,
+        (first, draws): (usize, u32),
         share: f32,
         [record, failed]: [Pointer; 2],
         number: i32,
@@ -64,7 +64,7 @@ impl Loss {
         let (ghosts, first) = (at.count() as i32, int("ghost batches", first)?);
         // SAFETY: results of all ghost batches, a record of two values.
         unsafe {
-            launch!(gpu, record_losses, over(1, 32)?, 0, self.results.pointer(), record, ghosts, first, share, number, failed)
+            launch!(gpu, record_losses, over(1, 32)?, 0, self.results.pointer(), record, ghosts, first, draws, share, number, failed)
         }
     }
 }

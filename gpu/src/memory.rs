@@ -160,25 +160,28 @@ pub(crate) struct Upload<T: DeviceCopy> {
 
 #[derive(Debug)]
 struct Place<T: DeviceCopy> {
-    values: Option<LockedBuffer<T>>,
+    values: LockedBuffer<T>,
     copied: Event,
 }
 
 impl<T: DeviceCopy + Default> Upload<T> {
-    /// Takes no memory before something is sent.
+    /// For at most so many values at once.
     ///
     /// # Errors
     /// The driver's.
-    pub(crate) fn new(gpu: &Gpu) -> Result<Self> {
+    pub(crate) fn new(gpu: &Gpu, most: usize) -> Result<Self> {
         gpu.enter()?;
-        let place = || Ok::<_, GpuError>(Place { values: None, copied: Event::new(EventFlags::DISABLE_TIMING)? });
+        let place = || {
+            let values = LockedBuffer::new(&T::default(), most)?;
+            Ok::<_, GpuError>(Place { values, copied: Event::new(EventFlags::DISABLE_TIMING)? })
+        };
         Ok(Self { places: [place()?, place()?], next: 0 })
     }
 
     /// Sends values to the beginning of a buffer, in the stream's order.
     ///
     /// # Errors
-    /// The buffer is shorter, or the driver's.
+    /// The buffer is shorter, there are more values than there is room for, or the driver's.
     pub(crate) fn send(
         &mut self,
         gpu: &Gpu,
@@ -186,8 +189,9 @@ impl<T: DeviceCopy + Default> Upload<T> {
         to: &mut Buffer<T>,
     ) -> Result<()> {
         let count = values.len();
-        if count > to.len() {
-            return Err(GpuError::Length { what: "an upload", needed: to.len(), given: count });
+        let room = to.len().min(self.places[0].values.len());
+        if count > room {
+            return Err(GpuError::Length { what: "an upload", needed: room, given: count });
         }
         if count == 0 {
             return Ok(());
@@ -195,11 +199,7 @@ impl<T: DeviceCopy + Default> Upload<T> {
         let place = &mut self.places[self.next];
         self.next = 1 - self.next;
         place.copied.synchronize()?;
-        let large_enough = place.values.take().filter(|values| values.len() >= count);
-        let pinned = match large_enough {
-            Some(pinned) => place.values.insert(pinned),
-            None => place.values.insert(LockedBuffer::new(&T::default(), to.len())?),
-        };
+        let pinned = &mut place.values;
         pinned.iter_mut().zip(values).for_each(|(to, value)| *to = value);
         // SAFETY: the values stay as they are until the event that is recorded behind the copy.
         unsafe { to.values.index(..count).async_copy_from(&pinned[..count], &gpu.stream)? };

@@ -7,9 +7,9 @@
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
 use crate::memory::{Buffer, Pointer};
-use crate::noise::Table;
-use crate::update::{Norm, Slices, add_scaled, ascend, average, keep, update};
-use smoothout::backend::{Base, Draw};
+use crate::noise::{Copies, Draws, Packed, Table};
+use crate::update::{Norm, Slices, add_scaled, average, update};
+use smoothout::backend::Base;
 use smoothout::optimizer::Update;
 use smoothout::plan::Tensor;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub(crate) struct Parameters {
     pub(crate) gradient: Buffer<f32>,
     /// Whether the stored gradient counts as 0, whatever is there.
     cleared: bool,
+    /// Whether the update to come starts from the first perturbed copy, whose noise stays.
+    kept: bool,
     /// Momentum, or Adam's first moment; empty unless kept.
     pub(crate) first: Buffer<f32>,
     /// Adam's second moment; empty unless kept.
@@ -97,12 +99,13 @@ impl Parameters {
         }
         let kept = |yes: bool| Buffer::zeroed(gpu, if yes { count } else { 0 });
         Ok(Self {
-            table: Table::new(gpu, tensors)?,
+            table: Table::new(gpu, tensors, copies)?,
             weights: Buffer::from_slice(gpu, weights)?,
             shadow: Buffer::zeroed(gpu, copies * pitch(count))?,
             copies,
             gradient: kept(true)?,
             cleared: true,
+            kept: false,
             first: kept(keeps.moments > 0)?,
             second: kept(keeps.moments > 1)?,
             average: kept(keeps.average)?,
@@ -117,7 +120,7 @@ impl Parameters {
         let count = tensors.last().map_or(0, |tensor| tensor.range().end);
         let slices = 2 + keeps.moments + usize::from(keeps.average);
         let values = slices * count + copies * pitch(count) + FAILED;
-        4 * values as u64 + Table::bytes(tensors) + Norm::bytes(count)
+        4 * values as u64 + Table::bytes(tensors, copies) + Norm::bytes(count)
     }
 
     /// Has room for so many perturbed copies from now on; what they held is gone.
@@ -130,6 +133,7 @@ impl Parameters {
             // The old ones go first, as there may be no room for both.
             self.shadow = Buffer::zeroed(&self.gpu, 0)?;
             self.shadow = Buffer::zeroed(&self.gpu, copies * pitch(self.weights.len()))?;
+            self.table.set_copies(&self.gpu, copies)?;
             self.copies = copies;
         }
         Ok(())
@@ -178,9 +182,10 @@ impl Parameters {
         (self.gradient.pointer(), deliver)
     }
 
-    /// Lets the stored gradient count as 0.
+    /// Lets the stored gradient count as 0, as at the beginning of a step.
     pub(crate) const fn clear_gradient(&mut self) {
         self.cleared = true;
+        self.kept = false;
     }
 
     /// Makes the stored gradient what it counts as.
@@ -195,6 +200,7 @@ impl Parameters {
     fn slices(&self, start: usize, count: usize) -> Slices {
         let part = |buffer: &Buffer<f32>| if buffer.is_empty() { Pointer::NULL } else { buffer.pointer().at(start) };
         Slices {
+            base: if self.kept { self.copy(0).at(start) } else { part(&self.weights) },
             weights: part(&self.weights),
             gradient: part(&self.gradient),
             first: part(&self.first),
@@ -211,16 +217,22 @@ impl Parameters {
         }
     }
 
-    /// Writes base + θ to perturbed copy `number`; the base is the clean weights or what the copy holds.
+    /// Writes base + θ to the perturbed copies, one for each draw; the base is the clean weights or what the only copy holds.
+    /// Weights of convolutions go to `packed` where there is one.
     ///
     /// # Errors
-    /// The driver's.
-    pub(crate) fn perturb(&self, draw: &Draw, base: Base, number: usize) -> Result<()> {
+    /// More draws than copies, or the driver's.
+    pub(crate) fn perturb(&self, draws: &Draws, base: Base, packed: Option<Packed>) -> Result<()> {
         let from = match base {
             Base::Clean => self.weights.pointer(),
-            Base::Perturbed => self.copy(number),
+            Base::Perturbed => self.copy(0),
         };
-        self.table.perturb(&self.gpu, draw, from, self.copy(number))
+        self.table.perturb(&self.gpu, draws, from, &self.copies(packed))
+    }
+
+    /// The perturbed copies, with the convolutions' weights apart if they are `packed`.
+    fn copies(&self, packed: Option<Packed>) -> Copies {
+        Copies { to: (self.copy(0), pitch(self.weights.len())), packed }
     }
 
     /// Works out the norm of the stored gradient. One that is not finite is noted as a failure of step `number`.
@@ -244,18 +256,15 @@ impl Parameters {
     ///
     /// # Errors
     /// The driver's.
-    pub(crate) fn ascend(&mut self, scale: f32) -> Result<()> {
+    pub(crate) fn ascend(&mut self, scale: f32, packed: Packed) -> Result<()> {
         self.store()?;
-        ascend(&self.gpu, scale, self.slices(0, self.weights.len()), self.copy(0), &self.norm)
+        let from = [self.weights.pointer(), self.gradient.pointer()];
+        self.table.ascend(&self.gpu, scale, from, &self.norm, &self.copies(Some(packed)))
     }
 
-    /// The first perturbed copy becomes the clean weights, unless a step has failed.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub(crate) fn keep_noise(&self) -> Result<()> {
-        let (weights, failed) = (self.weights.pointer(), self.failed.pointer());
-        keep(&self.gpu, self.copy(0), weights, self.weights.len(), failed)
+    /// Lets the update to come start from the first perturbed copy.
+    pub(crate) const fn keep_noise(&mut self) {
+        self.kept = true;
     }
 
     /// stored gradient += weight * gradient, of parameters from number `start` on.
@@ -286,6 +295,7 @@ impl Parameters {
         self.check_moments(rule)?;
         self.store()?;
         let slices = self.slices(0, self.weights.len());
+        self.kept = false;
         update(&self.gpu, rule, slices, clip.map(|limit| (&self.norm, limit)), self.failed.pointer())
     }
 

@@ -10,6 +10,7 @@ use crate::device::Gpu;
 use crate::error::{GpuError, Result};
 use crate::memory::{Buffer, Pointer};
 use crate::network::{Ghosts, Mask, Mode, Network, Point};
+use crate::noise::Draws;
 use crate::parameters::{Deliver, Keeps, Parameters};
 use crate::product::Precision;
 use crate::queue::{Passes, Queue};
@@ -194,7 +195,7 @@ impl Session {
     fn needed<const N: usize>(&self, plan: &Plan<N>, most: Ghosts, images: usize) -> Result<u64> {
         let network = Network::bytes(plan, most, self.precision)?;
         let copies = Parameters::bytes(&self.tensors, self.keeps, most.count());
-        Ok(network + copies + Batches::bytes(images, plan.input().len()))
+        Ok(network + copies + Batches::bytes(images, self.size, plan.input().len()))
     }
 
     /// Launches a step, and looks at what came of the last ones when there are [`WINDOW`] of them. Returns what was seen.
@@ -235,7 +236,7 @@ impl Session {
                 return Err(StepError::Backend(GpuError::Length { what: "images of a ghost batch", needed, given }));
             }
             self.batches.load(feed).map_err(StepError::Backend)?;
-            self.queue.begin(ghosts, share);
+            self.queue.begin(ghosts, share, stepper.method());
             let at = step.first + index as u64;
             stepper.accumulate(self, &mut Passes(ghosts), at, step.strength)?;
             self.flush().map_err(StepError::Backend)?;
@@ -297,10 +298,10 @@ impl Session {
         self.gpu.enter()?;
         let mut start = self.parameters.weights.pointer();
         if let Some(draw) = draw {
-            self.parameters.perturb(draw, Base::Clean, 0)?;
+            self.parameters.perturb(&Draws::one(draw), Base::Clean, Some(self.network.packed_copies()))?;
             start = self.parameters.copy(0);
         }
-        let images = self.pass(batch, Point { start, pitch: 0 }, Mode::Evaluate)?;
+        let images = self.pass(batch, Point { start, pitch: 0, packed: draw.is_some() }, Mode::Evaluate)?;
         self.network.loss(false)?;
         let (loss, correct) = self.network.results()?.first().copied().unwrap_or_default();
         Ok(Outcome { loss, correct: (correct, images) })
@@ -314,7 +315,7 @@ impl Session {
     pub fn gradient(&mut self, batch: &Feed<'_>, training: Option<Address>) -> Result<(f64, Vec<f32>, Vec<f32>)> {
         self.gpu.enter()?;
         let mode = training.map_or(Mode::Evaluate, |address| Mode::Train(Mask { address, step: 0 }));
-        let point = Point { start: self.parameters.weights.pointer(), pitch: 0 };
+        let point = Point { start: self.parameters.weights.pointer(), pitch: 0, packed: false };
         self.pass(batch, point, mode)?;
         self.network.loss(true)?;
         let logits = self.network.logits()?;
@@ -404,7 +405,7 @@ fn check_memory<const N: usize>(
     let rest = Parameters::bytes(tensors, keeps, 1) + 8 * plan.statistics() as u64 + SLACK;
     let needed = |images: usize| {
         let network = Network::bytes(plan, Ghosts::one(images), precision)?;
-        Ok::<_, GpuError>(rest + network + Batches::bytes(images, plan.input().len()))
+        Ok::<_, GpuError>(rest + network + Batches::bytes(images, images, plan.input().len()))
     };
     let [free, _] = gpu.memory()?;
     let all = needed(plan.batch())?;

@@ -74,6 +74,8 @@ impl Norm {
 /// Slices of parameters that an update works on; moments that the optimizer lacks are null.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slices {
+    /// What the update starts from: the weights, or a perturbed copy whose noise stays.
+    pub(crate) base: Pointer,
     pub(crate) weights: Pointer,
     pub(crate) gradient: Pointer,
     pub(crate) first: Pointer,
@@ -92,7 +94,7 @@ pub(crate) fn update(
     clip: Option<(&Norm, f32)>,
     failed: Pointer,
 ) -> Result<()> {
-    let Slices { weights, gradient, first, second, count } = slices;
+    let Slices { base, weights, gradient, first, second, count } = slices;
     let [c1, c2] = rule.bias_corrections();
     let (number, b1, b2, eps): (i32, f32, f32, f32) = match rule.optimizer {
         Optimizer::Sgd { momentum: 0.0, .. } => (0, 0.0, 0.0, 0.0),
@@ -103,21 +105,8 @@ pub(crate) fn update(
     let Update { rate, weight_decay, gradient_scale, .. } = *rule;
     // SAFETY: slices of `count` values each, for all that the optimizer has.
     unsafe {
-        launch!(gpu, update, over(count, THREADS)?, 0, weights, gradient, first, second, int("parameters", count)?,
+        launch!(gpu, update, over(count, THREADS)?, 0, base, weights, gradient, first, second, int("parameters", count)?,
             number, rate, weight_decay, b1, b2, eps, rate * c1, c2, gradient_scale, norm, limit, failed)
-    }
-}
-
-/// to = weights + scale * gradient / norm.
-///
-/// # Errors
-/// The driver's.
-pub(crate) fn ascend(gpu: &Gpu, scale: f32, slices: Slices, to: Pointer, norm: &Norm) -> Result<()> {
-    let Slices { weights, gradient, count, .. } = slices;
-    // SAFETY: slices of `count` values each.
-    unsafe {
-        launch!(gpu, ascend, over(count, THREADS)?, 0, weights, gradient, to, int("parameters", count)?, scale,
-            norm.pointer())
     }
 }
 
@@ -146,15 +135,6 @@ pub(crate) fn average(
 pub(crate) fn add_scaled(gpu: &Gpu, weight: f32, from: Pointer, to: Pointer, count: usize) -> Result<()> {
     // SAFETY: slices of `count` values each.
     unsafe { launch!(gpu, add_scaled, over(count, THREADS)?, 0, from, to, int("parameters", count)?, weight) }
-}
-
-/// weights = shadow, unless a step has `failed`.
-///
-/// # Errors
-/// The driver's.
-pub(crate) fn keep(gpu: &Gpu, shadow: Pointer, weights: Pointer, count: usize, failed: Pointer) -> Result<()> {
-    // SAFETY: slices of `count` values each.
-    unsafe { launch!(gpu, keep, over(count, THREADS)?, 0, shadow, weights, int("parameters", count)?, failed) }
 }
 
 /// values = those from before, if step `number` has `failed`.

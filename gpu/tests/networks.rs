@@ -10,7 +10,7 @@ use smoothout::optimizer::{Optimizer, Update};
 use smoothout::plan::{Plan, Purpose, Tensor};
 use smoothout::portable::{self, NetworkObjective, NetworkPass};
 use smoothout::shape::Shape;
-use smoothout::step::{Method, SmoothOut, Stepper};
+use smoothout::step::{Draws, Method, Renewal, SmoothOut, Stepper};
 use smoothout_gpu::{Feed, Part, Precision, Step};
 
 const STRENGTH: f32 = 0.05;
@@ -24,12 +24,18 @@ const UPDATE: Update = Update {
     time: 1,
 };
 
-fn stepper() -> Stepper {
-    Stepper::new(Method::SmoothOut(SmoothOut::adaptive()), 9).expect("valid")
+fn stepper(method: SmoothOut) -> Stepper {
+    Stepper::new(Method::SmoothOut(method), 9).expect("valid")
 }
 
 /// Loss, weights and running statistics after a step of core's.
-fn expected<const N: usize>(plan: &Plan<N>, images: &[f32], labels: &[u32], ghosts: GhostBatches) -> (f32, Vec<f32>, Vec<f32>) {
+fn expected<const N: usize>(
+    plan: &Plan<N>,
+    method: SmoothOut,
+    images: &[f32],
+    labels: &[u32],
+    ghosts: GhostBatches,
+) -> (f32, Vec<f32>, Vec<f32>) {
     let (mut weights, mut statistics) = start(plan);
     let tensors: Vec<Tensor> = plan.tensors().copied().collect();
     let zeros = || vec![0.0; weights.len()];
@@ -50,7 +56,7 @@ fn expected<const N: usize>(plan: &Plan<N>, images: &[f32], labels: &[u32], ghos
     let mut backup = statistics.clone();
     let mut objective =
         NetworkObjective::new(pass, &mut statistics, &mut backup, (images, labels), ghosts).expect("lengths fit");
-    let mut stepper = stepper();
+    let mut stepper = stepper(method);
     let loss = stepper.accumulate(&mut parameters, &mut objective, 3, STRENGTH).expect("finite");
     stepper.update(&mut parameters, &UPDATE, CLIP).expect("finite");
     (loss, weights, statistics)
@@ -63,14 +69,25 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 /// One step of `images` images in so many ghost batches. The change of the weights may differ by `bound` of its norm: it
 /// does where a value lies so near 0 that its ReLU turns, and where a batch norm sees few values that are nearly alike.
 fn compare<const N: usize>(name: &str, network: &Network<N>, images: usize, count: usize, bound: f64) {
-    let plan = Box::new(Plan::new(network, images / count, Purpose::Training).expect("a plan"));
+    compare_method(name, network, SmoothOut::adaptive(), images, count, bound);
+}
+
+fn compare_method<const N: usize>(
+    name: &str,
+    network: &Network<N>,
+    method: SmoothOut,
+    images: usize,
+    count: usize,
+    bound: f64,
+) {
+    let plan = Box::new(Plan::new(network, images.div_ceil(count), Purpose::Training).expect("a plan"));
     let (pixels, labels) = batch(&plan, images, 5);
     let ghosts = GhostBatches::new(images, count);
-    let (loss, weights, statistics) = expected(&plan, &pixels, &labels, ghosts);
+    let (loss, weights, statistics) = expected(&plan, method, &pixels, &labels, ghosts);
     let (clean, running) = start(&plan);
     let gpu = gpu();
     let mut session = session(&gpu, &plan, Precision::F32);
-    let mut stepper = stepper();
+    let mut stepper = stepper(method);
     session.prepare(&plan, images).expect("memory");
     let batches = [Feed::Host { images: &pixels, labels: &labels }];
     let step = Step { batches: &batches, ghosts: count, first: 3, strength: STRENGTH, update: UPDATE, clip: CLIP };
@@ -85,6 +102,31 @@ fn compare<const N: usize>(name: &str, network: &Network<N>, images: usize, coun
     assert!(moved > 1e-3 && error < bound, "{name}: {error:e}");
     let of_statistics = distance(&session.read(Part::Statistics).expect("reads"), &statistics);
     assert!(of_statistics <= 0.1 * bound * distance(&statistics, &running), "{name}: {of_statistics:e}");
+}
+
+/// Draws of one ghost batch go through the network together, also where the last ghost batch is a shorter one and where a pass
+/// begins in the middle of those of one.
+#[test]
+fn several_draws() {
+    let network: Network<16> = networks::digits().expect("fits");
+    for (count, antithetic, renewal, images, ghosts) in [
+        (2, true, Renewal::GhostBatch, 30, 4),
+        (4, true, Renewal::GhostBatch, 24, 3),
+        (3, false, Renewal::GhostBatch, 15, 2),
+        (2, true, Renewal::Step, 15, 2),
+        (2, false, Renewal::Never, 16, 2),
+    ] {
+        let method = SmoothOut { draws: Draws { count, antithetic, renewal }, ..SmoothOut::adaptive() };
+        compare_method(&format!("{count} draws, {renewal:?}"), &network, method, images, ghosts, 1e-4);
+    }
+}
+
+/// Noise that stays: it is part of what the update starts from.
+#[test]
+fn noise_that_stays() {
+    let network: Network<16> = networks::digits().expect("fits");
+    let method = SmoothOut { denoise: false, ..SmoothOut::adaptive() };
+    compare_method("noise that stays", &network, method, 16, 2, 1e-4);
 }
 
 #[test]

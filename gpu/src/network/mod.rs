@@ -9,12 +9,13 @@ mod compile;
 mod forward;
 
 use crate::batch_norm::Statistics;
-use crate::conv::Packing;
+use crate::conv::{Packing, packed_places};
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
 use crate::kernels::{int, launch, over};
 use crate::loss::Loss;
 use crate::memory::{Buffer, Pointer};
+use crate::noise::Packed;
 use crate::product::{Draws, Precision};
 use compile::{Kernel, Program, compile};
 use smoothout::network::Layer;
@@ -68,6 +69,8 @@ pub struct Point {
     pub start: Pointer,
     /// Values from those of a ghost batch to those of the next one; 0 when they are the same.
     pub pitch: usize,
+    /// Whether the weights of convolutions were written to [`Network::packed_copies`].
+    pub packed: bool,
 }
 
 /// Images of a pass, (n, C, H, W), and their labels, each of them a class.
@@ -117,13 +120,8 @@ impl Network {
         precision: Precision,
     ) -> Result<Self> {
         let mut program = compile(plan, most, precision)?;
-        let weights: Vec<Tensor> = plan
-            .layers()
-            .iter()
-            .filter(|layer| matches!(layer.layer, Layer::Conv2d(_)))
-            .filter_map(|layer| layer.weight)
-            .collect();
-        let (packing, starts) = Packing::new(gpu, precision, &weights)?;
+        let tensors: Vec<Tensor> = plan.tensors().copied().collect();
+        let (packing, starts) = Packing::new(gpu, precision, &tensors)?;
         let convolutions = program.operations.iter_mut().filter_map(|op| match &mut op.kernel {
             Kernel::Conv(_, start) => Some(start),
             _ => None,
@@ -179,13 +177,7 @@ impl Network {
     /// Sizes that kernels cannot count.
     pub fn bytes<const N: usize>(plan: &Plan<N>, most: Ghosts, precision: Precision) -> Result<u64> {
         let program = compile(plan, most, precision)?;
-        let packed: usize = plan
-            .layers()
-            .iter()
-            .filter(|layer| matches!(layer.layer, Layer::Conv2d(_)))
-            .filter_map(|layer| layer.weight)
-            .map(|tensor| tensor.len().next_multiple_of(4))
-            .sum();
+        let (_, packed) = packed_places(&plan.tensors().copied().collect::<Vec<_>>());
         let copies = most.count() * (packed + plan.statistics());
         let values = program.arena + program.workspace + copies + 2 * plan.statistics();
         Ok(4 * values as u64 + Loss::bytes(most))
@@ -213,9 +205,11 @@ impl Network {
         self.input = input;
         self.at = at;
         self.mode = mode;
-        let copies = if point.pitch == 0 { 1 } else { at.count() };
-        // SAFETY: there is room for every ghost batch's, and as many parameters at the point.
-        unsafe { self.packing.pack(&self.gpu, (point.start, point.pitch), copies, self.packed.pointer())? };
+        if !point.packed {
+            let copies = if point.pitch == 0 { 1 } else { at.count() };
+            // SAFETY: there is room for every ghost batch's, and as many parameters at the point.
+            unsafe { self.packing.pack(&self.gpu, (point.start, point.pitch), copies, self.packed.pointer())? };
+        }
         for k in 0..self.program.operations.len() {
             self.operation_forward(k, point, running)?;
         }
@@ -234,12 +228,18 @@ impl Network {
     }
 
     /// Adds `share` of the losses of the last pass, and its hits, to a `record` of two values; a loss that is not finite is
-    /// noted in `failed` as a failure of step `number` in its ghost batch, the pass's first being `first`.
+    /// noted in `failed` as a failure of step `number` in its ghost batch: (`first` + its number in the pass) / `draws`.
     ///
     /// # Errors
     /// The driver's.
-    pub(crate) fn record(&self, first: usize, share: f32, places: [Pointer; 2], number: i32) -> Result<()> {
-        self.loss.record(&self.gpu, self.at, first, share, places, number)
+    pub(crate) fn record(
+        &self,
+        (first, draws): (usize, u32),
+        share: f32,
+        places: [Pointer; 2],
+        number: i32,
+    ) -> Result<()> {
+        self.loss.record(&self.gpu, self.at, (first, draws), share, places, number)
     }
 
     /// Mean loss and hits of every ghost batch of the last pass, once everything that was launched is done.
@@ -284,6 +284,11 @@ impl Network {
     /// How the images of the last pass share the parameters of a point.
     const fn draws(&self, point: Point) -> Draws {
         if point.pitch == 0 { Draws::one(self.at.images) } else { Draws { images: self.at.size, pitch: point.pitch } }
+    }
+
+    /// Where perturbed weights of convolutions go, for each ghost batch.
+    pub(crate) fn packed_copies(&self) -> Packed {
+        Packed { to: self.packed.pointer(), pitch: self.packing.len(), tf32: self.packing.is_tf32(), both: false }
     }
 
     /// Packed weights of a convolution, and how far those of the next ghost batch are from them.

@@ -1,8 +1,11 @@
 //! The noise of the kernels is core's to the bit.
 
 use super::*;
+use crate::conv::Packing;
 use crate::device::Selector;
-use smoothout::backend::{Backend, Selection};
+use crate::noise::Series;
+use crate::product::Precision;
+use smoothout::backend::{Backend, Draw, Selection};
 use smoothout::layers::{BatchNorm, Conv2d, Linear};
 use smoothout::network::{Layer, Network};
 use smoothout::noise::{Address, Distribution, Noise, Scaling};
@@ -23,7 +26,8 @@ fn tensors() -> Vec<Tensor> {
     let mut tensors: Vec<Tensor> = plan.tensors().copied().collect();
     // A filter of 5000 values, as networks of a reasonable size for a test have none.
     let last = tensors.last().expect("tensors").range().end;
-    tensors.push(Tensor { offset: last, rows: 1, row_len: 5000, index: tensors.len() as u32, ..tensors[0] });
+    tensors.push(Tensor { offset: last, rows: 1, row_len: 5000, index: tensors.len() as u32, ..tensors[1] });
+    tensors.last_mut().expect("tensors").role = smoothout::plan::Role::Weight;
     tensors
 }
 
@@ -72,9 +76,9 @@ fn noise_is_cores_to_the_bit() {
                 for many in [&draws[..1], &draws[..]] {
                     for (i, draw) in many.iter().enumerate() {
                         let base = if i == 0 { Base::Clean } else { Base::Perturbed };
-                        parameters.perturb(draw, base, 1).expect("launches");
+                        parameters.perturb(&Draws::one(draw), base, None).expect("launches");
                     }
-                    let point = parameters.read_copy(1).expect("reads");
+                    let point = parameters.read_copy(0).expect("reads");
                     let core = expected(&tensors, &mut clean, many);
                     for (i, (a, b)) in point.iter().zip(&core).enumerate() {
                         assert_eq!(a.to_bits(), b.to_bits(), "{noise:?} {} draws, element {i}: {a:e} {b:e}", many.len());
@@ -86,4 +90,48 @@ fn noise_is_cores_to_the_bit() {
     }
     assert_eq!(compared, 36 * count);
     assert_eq!(parameters.weights.to_vec(&gpu).expect("reads"), clean);
+}
+
+/// Many draws of one launch are those that launches of their own make, in the plan's order and packed.
+#[test]
+fn draws_of_one_launch_are_those_of_many() {
+    let gpu = Arc::new(Gpu::open(&Selector::default()).expect("a device"));
+    let tensors = tensors();
+    let count = tensors.last().expect("tensors").range().end;
+    let clean = weights(count);
+    let most = 6;
+    let all = Parameters::new(&gpu, &tensors, &clean, Keeps::default(), most).expect("memory");
+    let alone = Parameters::new(&gpu, &tensors, &clean, Keeps::default(), 1).expect("memory");
+    let selection = Selection { norms: true, ..Selection::default() };
+    for (many, pairs, first) in [(1, false, 5), (3, false, 7), (2, true, 4), (4, true, 3)] {
+        for (distribution, precision) in [(Distribution::Uniform, Precision::Tf32), (Distribution::Gaussian, Precision::F32)] {
+            let noise = Noise::new(distribution, Scaling::PerFilter, 0.3).expect("valid");
+            let address = Address { seed: 77, step: 5, draw: 0 };
+            let series = Series { many, pairs };
+            let draws = Draws { draw: Draw { noise, selection, address }, series, first, count: most };
+            let (packing, _) = Packing::new(&gpu, precision, &tensors).expect("memory");
+            let room = || Buffer::<f32>::zeroed(&gpu, most * packing.len()).expect("memory");
+            let (straight, detour) = (room(), room());
+            let packed = |both| {
+                Some(Packed { to: straight.pointer(), pitch: packing.len(), tf32: precision == Precision::Tf32, both })
+            };
+            all.perturb(&draws, Base::Clean, packed(true)).expect("launches");
+            let (from, step) = (all.copy(0), pitch(count));
+            // SAFETY: copies and packed weights of as many draws.
+            unsafe { packing.pack(&gpu, (from, step), most, detour.pointer()).expect("launches") };
+            assert_eq!(straight.to_vec(&gpu).expect("reads"), detour.to_vec(&gpu).expect("reads"), "{many} {pairs}");
+            for number in 0..most as u32 {
+                // As core's stepper numbers them.
+                let (ghost, m) = ((first + number) / many, (first + number) % many);
+                let draw = ghost * many + if pairs { m / 2 } else { m };
+                let noise = if pairs && m % 2 == 1 { noise.negated() } else { noise };
+                let draw = Draw { noise, selection, address: Address { draw, ..address } };
+                alone.perturb(&Draws::one(&draw), Base::Clean, None).expect("launches");
+                let (a, b) = (all.read_copy(number as usize).expect("reads"), alone.read_copy(0).expect("reads"));
+                assert!(a.iter().zip(&b).all(|(a, b)| a.to_bits() == b.to_bits()), "{many} {pairs} {distribution:?}: {number}");
+            }
+        }
+    }
+    let too_many = Draws { count: 2, ..Draws::one(&Draw { noise: Noise::new(Distribution::Uniform, Scaling::Constant, 0.1).expect("valid"), selection, address: Address { seed: 1, step: 1, draw: 1 } }) };
+    assert!(matches!(alone.perturb(&too_many, Base::Clean, None), Err(GpuError::Length { .. })));
 }
