@@ -7,6 +7,7 @@ use super::stage::Stage;
 use super::update::Receive;
 use super::relu;
 use crate::layers::BatchNorm;
+use crate::plan::Role;
 use core::ops::Range;
 
 /// A batch norm's channels: mean and variance that are used, then scale and shift at the evaluation point.
@@ -64,10 +65,11 @@ pub(super) fn forward(
     let Forward { x, y, extra, scratch } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
     let count = stage.head_shape().channels;
     if rows.start == 0 {
-        for (parameter, values) in
-            [(stage.weight().copied(), &mut channels.scale), (stage.bias(), &mut channels.shift)]
-        {
-            parameter?.each_value(count, pass, weights, scratch, |row, value| {
+        for (parameter, role, values) in [
+            (stage.weight().copied(), Role::NormScale, &mut channels.scale),
+            (stage.bias(), Role::NormShift, &mut channels.shift),
+        ] {
+            parameter?.each_value(role, count, pass, weights, scratch, |row, value| {
                 if let Some(to) = values.get_mut(row) {
                     *to = value;
                 }

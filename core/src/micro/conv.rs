@@ -3,11 +3,12 @@
 use super::pass::{Backward, Forward, Parts, Pass, take, take_mut};
 use super::rows::lend;
 use super::runs::{runs, runs_mut};
-use super::stage::Stage;
+use super::stage::{Head, Stage};
 use super::update::Receive;
 use super::window::Window;
 use super::{built, relu};
 use crate::noise::sequence::Sequence;
+use crate::plan::Role;
 use crate::shape::Shape;
 use core::ops::Range;
 
@@ -103,11 +104,8 @@ impl Geometry {
 }
 
 /// Forward pass of these filters.
-#[expect(clippy::too_many_arguments, reason = "the layer's own three, and the pass's")]
 #[inline(never)] // Frames of all layers in one would be too large.
 pub(super) fn forward(
-    window: Window,
-    groups: u16,
     stage: &Stage<'_>,
     rows: Range<usize>,
     pass: &Pass,
@@ -115,13 +113,14 @@ pub(super) fn forward(
     images: &[f32],
     at: &mut Option<Sequence>,
 ) -> Option<()> {
+    let Head::Conv { window, groups } = stage.head else { return None };
     let weight = stage.weight()?;
     let geometry = Geometry::new(window, stage);
     let Forward { x, y, extra, scratch } = pass.forward_buffers(stage, parts.stages, parts.values, images)?;
     let (row_scratch, plane) = scratch.split_at_mut_checked(weight.row_len)?;
     let plane = plane.get_mut(..geometry.output.pixels()).unwrap_or_default();
     let (of_stage, pixels) = (stage.shape().channels, stage.shape().pixels().max(1));
-    let mut noise = pass.noise(weight, at);
+    let mut noise = pass.noise(weight, Role::Weight, at);
     for row in rows {
         let (filter, scale) = weight.at_point(row, lend(&mut noise), None, parts.state.weights, row_scratch)?;
         if stage.again {
@@ -147,11 +146,8 @@ pub(super) fn forward(
 }
 
 /// Backward pass of these filters.
-#[expect(clippy::too_many_arguments, reason = "the forward pass's, and who receives the gradient")]
 #[inline(never)]
 pub(super) fn backward(
-    window: Window,
-    groups: u16,
     stage: &Stage<'_>,
     rows: Range<usize>,
     pass: &Pass,
@@ -160,6 +156,7 @@ pub(super) fn backward(
     at: &mut Option<Sequence>,
     receive: &Receive,
 ) -> Option<()> {
+    let Head::Conv { window, groups } = stage.head else { return None };
     let weight = stage.weight()?;
     let geometry = Geometry::new(window, stage);
     let Backward { x, dy, dx, extra, scratch } = pass.backward_buffers(stage, parts.stages, parts.values, images)?;
@@ -168,7 +165,7 @@ pub(super) fn backward(
     let (of_stage, pixels) = (stage.shape().channels, stage.shape().pixels().max(1));
     let input = geometry.input.len();
     let by_planes = built::PLANES && stage.pool.is_none() && geometry.is_plain();
-    let mut noise = pass.noise(weight, at);
+    let mut noise = pass.noise(weight, Role::Weight, at);
     for row in rows {
         let mut filter: &[f32] = &[];
         if stage.input_gradient {

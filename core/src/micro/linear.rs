@@ -9,6 +9,7 @@ use super::session::copy;
 use super::stage::{Stage, block};
 use super::update::Receive;
 use crate::noise::sequence::Sequence;
+use crate::plan::Role;
 use core::ops::Range;
 
 /// Images whose sums are formed side by side.
@@ -30,7 +31,7 @@ pub(super) fn forward(
     if rows.start == 0 {
         spread_biases(buffers.y, stage.shape().channels)?;
     }
-    let mut noise = pass.noise(stage.weight()?, at);
+    let mut noise = pass.noise(stage.weight()?, Role::Weight, at);
     for row in rows {
         let noise = lend(&mut noise);
         let scale = if inputs <= block(inputs) {
@@ -191,6 +192,12 @@ struct Column<'g> {
 }
 
 impl<'g> Column<'g> {
+    /// Whether the ReLU has shut the neuron for all images, so that it passes no gradient on.
+    #[inline(never)]
+    fn is_shut(self) -> bool {
+        self.iter().all(|g| *g == 0.0)
+    }
+
     #[inline(always)]
     fn iter(self) -> impl Iterator<Item = &'g f32> {
         self.dy.get(self.row..).unwrap_or_default().chunks(self.outputs.max(1)).filter_map(|dy| dy.first())
@@ -210,7 +217,7 @@ pub(super) fn backward(
 ) -> Option<()> {
     let mut buffers = pass.backward_buffers(stage, parts.stages, parts.values, images);
     let buffers = buffers.as_mut()?; // Where it lies: moved, it would be on the stack twice.
-    let mut noise = if stage.input_gradient { pass.noise(stage.weight()?, at) } else { None };
+    let mut noise = if stage.input_gradient { pass.noise(stage.weight()?, Role::Weight, at) } else { None };
     for row in rows {
         if stage.input_gradient {
             let scale = if stage.again { *parts.scales.get(stage.kept + row)? } else { 0.0 };
@@ -243,8 +250,7 @@ fn pass_on(
 ) -> Option<()> {
     let weight = stage.weight()?;
     let column = Column { dy: buffers.dy, outputs: stage.shape().channels, row };
-    // A neuron that the ReLU has shut for all images passes no gradient on.
-    if column.iter().all(|g| *g == 0.0) {
+    if column.is_shut() {
         if let Some((noise, at)) = noise {
             noise.pass_over(at, weight.row_len);
         }

@@ -1,15 +1,13 @@
 //! A stage's parameter tensors: where each filter lies, among the trained weights or in the model.
 
 use super::{Config, Model, Weights};
-use crate::network::Layer;
-use crate::plan::{PlannedLayer, Role, Tensor};
+use crate::plan::{PlannedLayer, Tensor};
 
 /// A parameter tensor: where its filters are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parameter<'m> {
     /// Number in the plan's table, for the address of the noise.
     pub index: u16,
-    pub role: Role,
     /// Values of one filter.
     pub row_len: usize,
     /// Where filters that are not trained lie.
@@ -66,11 +64,9 @@ impl<'m> Parameters<'m> {
         let stride = |tensor: &Tensor| {
             config.trained.stride(index, layer, tensor).min(usize::from(u16::MAX)) as u16
         };
-        let norm = matches!(layer.layer, Layer::BatchNorm(_));
         let parameters = Self {
             weight: Parameter {
                 index: weight.index as u16,
-                role: if norm { Role::NormScale } else { Role::Weight },
                 row_len: weight.row_len,
                 model: values(weight),
                 trained: *trained,
@@ -91,7 +87,6 @@ impl<'m> Parameters<'m> {
     pub(super) fn bias(&self, rows: usize) -> Option<Parameter<'m>> {
         Some(Parameter {
             index: self.weight.index + 1,
-            role: if self.weight.role == Role::NormScale { Role::NormShift } else { Role::Bias },
             row_len: 1,
             model: self.bias?,
             trained: self.weight.trained + self.weight.trained_len(rows),

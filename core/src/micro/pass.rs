@@ -10,6 +10,7 @@ use crate::backend::{Draw, Selection};
 use crate::dropout_mask::Masks;
 use crate::noise::{DrawKey, Noise};
 use crate::noise::sequence::Sequence;
+use crate::plan::Role;
 use core::ops::Range;
 
 /// The trained weights and what belongs to each of them.
@@ -112,10 +113,11 @@ impl Pass {
     pub(super) fn noise<'n>(
         &'n self,
         parameter: &Parameter<'_>,
+        role: Role,
         at: &'n mut Option<Sequence>,
     ) -> NextNoise<'n> {
         let (noise, selection, key) = self.noise.as_ref()?;
-        if !parameter.is_trained() || !selection.contains(parameter.role) {
+        if !parameter.is_trained() || !selection.contains(role) {
             return None;
         }
         let at = at.get_or_insert_with(|| Sequence::new(key.tensor(parameter.index.into())));
@@ -137,9 +139,7 @@ impl Pass {
             self.biases(stage, parts, images)?;
         }
         match &stage.head {
-            Head::Conv { window, groups } => {
-                conv::forward(*window, *groups, stage, rows, self, parts, images, at)
-            }
+            Head::Conv { .. } => conv::forward(stage, rows, self, parts, images, at),
             Head::Linear => linear::forward(stage, rows, self, parts, images, at),
             Head::BatchNorm(norm) if built::BATCH_NORM => {
                 batch_norm::forward(norm, stage, rows, self, parts, images)
@@ -158,7 +158,7 @@ impl Pass {
         let Forward { y, scratch, .. } = self.forward_buffers(stage, parts.stages, parts.values, images)?;
         let (rows, pixels) = (stage.shape().channels, stage.shape().pixels());
         match stage.bias() {
-            Some(bias) => bias.each_value(rows, self, parts.state.weights, scratch, |row, bias| {
+            Some(bias) => bias.each_value(Role::Bias, rows, self, parts.state.weights, scratch, |row, bias| {
                 put(y, row * pixels, bias);
             }),
             None => {
@@ -184,9 +184,7 @@ impl Pass {
             self.begin_backward(stage, parts)?;
         }
         match &stage.head {
-            Head::Conv { window, groups } => {
-                conv::backward(*window, *groups, stage, rows, self, parts, images, at, receive)
-            }
+            Head::Conv { .. } => conv::backward(stage, rows, self, parts, images, at, receive),
             Head::Linear => linear::backward(stage, rows, self, parts, images, at, receive),
             Head::BatchNorm(norm) if built::BATCH_NORM => {
                 batch_norm::backward(norm, stage, rows, self, parts, images, receive)

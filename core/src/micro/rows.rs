@@ -6,6 +6,7 @@ use super::session::copy;
 use super::parameters::Parameter;
 use crate::noise::Noise;
 use crate::noise::sequence::Sequence;
+use crate::plan::Role;
 use core::ops::Range;
 
 /// Noise of a tensor's next values.
@@ -81,6 +82,7 @@ impl<'m> Parameter<'m> {
     /// Values of a one-dimensional tensor at the evaluation point, handed to `each` with their index, in order.
     pub(super) fn each_value(
         &self,
+        role: Role,
         rows: usize,
         pass: &Pass,
         weights: &[f32],
@@ -91,7 +93,7 @@ impl<'m> Parameter<'m> {
         // With a stride the trained values do not follow each other in the noise.
         let most = if self.stride == 1 { scratch.len().max(1) } else { 1 };
         for start in (0..rows).step_by(most) {
-            let values = self.values(start, most.min(rows - start), pass.noise(self, &mut at), weights, scratch)?;
+            let values = self.values(start, most.min(rows - start), pass.noise(self, role, &mut at), weights, scratch)?;
             values.iter().enumerate().for_each(|(i, value)| each(start + i, *value));
         }
         Some(())
