@@ -52,7 +52,7 @@ impl Counts {
     /// Where accesses of this kind are counted.
     pub fn traffic(&mut self, access: Access) -> &mut Traffic {
         match access {
-            Access::Read => &mut self.loads,
+            Access::Read | Access::OrderedRead => &mut self.loads,
             Access::Write => &mut self.stores,
             Access::Atomic => &mut self.atomics,
         }

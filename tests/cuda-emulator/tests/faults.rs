@@ -95,9 +95,13 @@ fn registers_that_were_never_written() {
     assert_eq!(fault(&both("or", 0), 1, 2).kind, Kind::UninitialisedRegister);
     fine("mov.u32 %r6, %r7; mov.b64 %d5, {%r1, %r6}; mov.u32 %r6, 1; st.global.u32 [%d3], %r6;", 1, 32);
     for body in ["mov.u32 %r7, %r8; st.global.u32 [%d3], %r7;", "@%p3 add.u32 %r6, %r1, 1;", "@%p3 bra L; L:", "@%p3 ret;", "ld.global.u32 %r6, [%d9];",
-        "st.shared.u32 [%r8], %r1;", "shfl.sync.bfly.b32 %r6, %r8, 1, 31, -1;", "red.global.add.u32 [%d1], %r8;", "bar.red.popc.u32 %r6, 0, %p3;"] {
+        "st.shared.u32 [%r8], %r1;", "shfl.sync.bfly.b32 %r6, %r1, %r8, 31, -1;", "shfl.sync.bfly.b32 %r6, %r8, 1, 31, -1; st.global.u32 [%d3], %r6;", "red.global.add.u32 [%d1], %r8;", "bar.red.popc.u32 %r6, 0, %p3;"] {
         assert_eq!(fault(body, 1, 32).kind, Kind::UninitialisedRegister, "{body}");
     }
+    // A shuffle hands on the lane that is read: the others' need not be written.
+    let leader = |from: u32| format!("setp.eq.u32 %p1, %r1, 3; @%p1 mov.u32 %r6, 7; shfl.sync.idx.b32 %r7|%p2, %r6, {from}, 31, -1; @%p2 st.global.u32 [%d3], %r7;");
+    fine(&leader(3), 1, 32);
+    assert_eq!(fault(&leader(4), 1, 32).kind, Kind::UninitialisedRegister);
     // Once round a loop is enough.
     fine("mov.u32 %r6, 0; L: setp.eq.u32 %p1, %r6, 0; @!%p1 bra M; mov.u32 %r7, 9; bra N; M: st.global.u32 [%d3], %r7; N: add.u32 %r6, %r6, 1; setp.lt.u32 %p2, %r6, 3; @%p2 bra L;", 1, 32);
 }
@@ -220,6 +224,42 @@ fn traps_and_endless_loops() {
     assert_eq!(fault("L: bra L;", 1, 1).kind, Kind::Endless);
 }
 
+/// A lock: what its owner writes between taking it and giving it back is seen by the next one. Without the fences it is a race.
+#[test]
+fn locks_order_blocks() {
+    let body = |fence: &str| {
+        format!(
+            "ld.param.u64 %d1, [a]; add.u64 %d2, %d1, 4; L: atom.global.cas.b32 %r1, [%d1], 0, 1; setp.ne.u32 %p1, %r1, 0; @%p1 bra L;
+             {fence} ld.volatile.global.u32 %r2, [%d2]; add.u32 %r2, %r2, 1; st.volatile.global.u32 [%d2], %r2; {fence} atom.global.exch.b32 %r3, [%d1], 0;"
+        )
+    };
+    let run = |fence: &str| {
+        let mut device = Device::new();
+        device.workers = 2;
+        let a = device.buffer(&[0, 0]);
+        let result = device.launch(&kernel_ok(".u64 a", &body(fence)), 100, 1, 0, &[a]).map(|_| ());
+        (result, device.read(a, 2))
+    };
+    let (result, words) = run("membar.gl;");
+    assert!(result.is_ok() && words == [0, 100], "{result:?} {words:?}");
+    assert_eq!(run("").0.unwrap_err().kind, Kind::Race);
+}
+
+/// An ordered load does not race with atomics; a plain one does.
+#[test]
+fn ordered_loads_beside_atomics() {
+    let add = "red.global.add.u32 [%d1], 1;";
+    for load in ["ld.volatile.global.u32", "ld.relaxed.gpu.global.u32", "ld.acquire.gpu.global.u32"] {
+        fine(&format!("{load} %r6, [%d1]; {add}"), 2, 64);
+        fine(&format!("{add} {load} %r6, [%d1];"), 2, 64);
+        assert_eq!(fault(&format!("{load} %r6, [%d1]; st.global.u32 [%d1], 1;"), 2, 32).kind, Kind::Race);
+    }
+    assert_eq!(fault(&format!("ld.global.u32 %r6, [%d1]; {add}"), 2, 64).kind, Kind::Race);
+    // One plain reader is enough, whoever comes after it.
+    let mixed = format!("setp.eq.u32 %p1, %r2, 0; @%p1 ld.global.u32 %r6, [%d1]; ld.volatile.global.u32 %r6, [%d1]; {add}");
+    assert_eq!(fault(&mixed, 2, 32).kind, Kind::Race);
+}
+
 #[test]
 fn one_failing_block_stops_the_others() {
     let mut device = Device::new();
@@ -247,7 +287,12 @@ fn what_is_not_known_names_its_line() {
     assert_eq!(line("\n\nfoo.s32 %r1, %r2;").line, 9);
     for body in ["add.s33 %r1, %r2, %r3;", "add.s32 %r1, %r2;", "add.s32 %r1, %r2, %r3, %r4;", "add.s32 %r1, %d1, %r3;", "add.s32 %r1, %q1, %r3;",
         "bra NOWHERE;", "ld.global.quick.u32 %r1, [%d1];", "ld.global.u32 %p1, [%d1];", "ld.global.v8.u32 %r1, [%d1];", "mov.u32 %r1, %nothing;",
-        "mov.u32 %r1, nowhere;", "call.uni foo, ();", "tex.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [t, {%f1,%f2}];", ".foo;", "st.param.u32 [x], %r1;", "bar.sync %r1;"] {
+        "mov.u32 %r1, nowhere;", "call.uni foo, ();", "tex.2d.v4.f32.f32 {%f1,%f2,%f3,%f4}, [t, {%f1,%f2}];",
+        "mma.sp.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {%r1,%r2,%r3,%r4}, {%r1,%r2,%r3,%r4}, {%r1,%r2,%r3,%r4}, {%r1,%r2,%r3,%r4}, %r5, 0;",
+        "mma.sync.aligned.m16n8k16.col.row.f32.f16.f16.f32 {%r1,%r2,%r3,%r4}, {%r1,%r2,%r3,%r4}, {%r1,%r2}, {%r1,%r2,%r3,%r4};",
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.bf16.f32 {%r1,%r2,%r3,%r4}, {%r1,%r2,%r3,%r4}, {%r1,%r2}, {%r1,%r2,%r3,%r4};",
+        "mma.sync.aligned.m16n8k16.row.col.f32.tf32.tf32.f32 {%r1,%r2,%r3,%r4}, {%r1,%r2,%r3,%r4}, {%r1,%r2}, {%r1,%r2,%r3,%r4};",
+        "vadd4.u32.u32.u32 %r1.b0, %r2, %r3, %r4;", "div.approx.f64 %g1, %g1, %g2;", "bar.arrive 1, 64;", "sqrt.f32 %f1, %f2;", ".foo;", "st.param.u32 [x], %r1;", "bar.sync %r1;"] {
         let error = line(body);
         assert!(error.to_string().starts_with("PTX line "), "{error}");
     }

@@ -93,8 +93,8 @@ fn approximations_keep_the_stated_bounds() {
     near("ex2.approx.ftz.f32", &[-3.5, 0.0, 4.25], f64::exp2, 2.0 * ulp);
     near("lg2.approx.f32", &[0.3, 8.0, 100.0], f64::log2, 2.0 * ulp);
     near("lg2.approx.ftz.f32", &[0.3, 8.0, 100.0], f64::log2, 2.0 * ulp);
-    near("sin.approx.f32", &[0.5, 1.0, -2.0], f64::sin, 4.0 * ulp);
-    near("cos.approx.f32", &[0.5, 1.0, -2.0], f64::cos, 4.0 * ulp);
+    near("sin.approx.f32", &[0.5, 1.0, -2.0, 100.0], f64::sin, 4.0 * ulp);
+    near("cos.approx.f32", &[0.5, 1.0, -2.0, 100.0], f64::cos, 4.0 * ulp);
     near("tanh.approx.f32", &[0.5, 1.0, -2.0], f64::tanh, 1.0 / 2048.0);
     let third = f64::from(f32::from_bits(lanes("div.approx.f32", "rrr", &[&[f(1.0)], &[f(3.0)]])[0] as u32));
     assert!((third - 1.0 / 3.0).abs() <= ulp);
@@ -279,4 +279,126 @@ fn what_ptx_does_not_have_is_refused() {
         let error = try_lanes(bad, "rrr", &[&[0], &[0]]).unwrap_err();
         assert!(error.contains("unknown instruction") && error.contains("line"), "{bad}: {error}");
     }
+}
+
+#[test]
+fn directed_quotients_and_roots() {
+    let both = |name: &str, kinds: &str, inputs: &[&[u64]]| lanes(name, kinds, inputs);
+    let third = 1.0f32 / 3.0; // rounded up
+    assert!(f64::from(third) > 1.0 / 3.0);
+    assert_eq!(both("div.rz.f32", "rrr", &[&[f(1.0), f(-1.0)], &[f(3.0)]]), [f(third.next_down()), f(-third.next_down())]);
+    assert_eq!(both("div.rp.f32", "rrr", &[&[f(1.0), f(-1.0)], &[f(3.0)]]), [f(third), f(-third.next_down())]);
+    assert_eq!(both("div.rm.f32", "rrr", &[&[f(1.0), f(-1.0)], &[f(3.0)]]), [f(third.next_down()), f(-third)]);
+    assert_eq!(both("div.rm.f32", "rrr", &[&[f(6.0)], &[f(3.0)]]), [f(2.0)], "exact");
+    let root = 2f32.sqrt(); // rounded down
+    assert!(f64::from(root) < 2f64.sqrt());
+    assert_eq!(both("sqrt.rp.f32", "rr", &[&[f(2.0), f(4.0)]]), [f(root.next_up()), f(2.0)]);
+    assert_eq!(both("sqrt.rm.f32", "rr", &[&[f(2.0)]]), [f(root)]);
+    assert_eq!(both("sqrt.rz.f32", "rr", &[&[f(2.0)]]), [f(root)]);
+    assert_eq!(both("rcp.rz.f32", "rr", &[&[f(3.0)]]), [f(third.next_down())]);
+    assert_eq!(both("rcp.rp.f32", "rr", &[&[f(3.0)]]), [f(third)]);
+    assert_eq!(both("rcp.rm.f32", "rr", &[&[f(3.0)]]), [f(third.next_down())]);
+    assert_eq!(both("sub.rp.f32", "rrr", &[&[f(1.0)], &[f(-1e-9)]]), [f(1.0 + EPS)]);
+    assert_eq!(both("sub.rz.f32", "rrr", &[&[f(1.0)], &[f(1e-9)]]), [f(1f32.next_down())]);
+    assert_eq!(both("sub.rm.f32", "rrr", &[&[f(1.0)], &[f(1.0)]]), [f(-0.0)]);
+}
+
+#[test]
+fn directed_rounding_in_double() {
+    let (one, tiny) = (g(1.0), g(1e-30));
+    let (up, down) = (g(1f64.next_up()), g(1f64.next_down()));
+    assert_eq!(lanes("add.rp.f64", "ddd", &[&[one, g(-1.0)], &[tiny]]), [up, g(-1f64.next_down())]);
+    assert_eq!(lanes("add.rm.f64", "ddd", &[&[one, g(-1.0)], &[tiny]]), [one, g(-1.0)]);
+    assert_eq!(lanes("add.rz.f64", "ddd", &[&[one, g(-1.0)], &[tiny]]), [one, g(-1f64.next_down())]);
+    assert_eq!(lanes("sub.rz.f64", "ddd", &[&[one], &[tiny]]), [down]);
+    assert_eq!(lanes("sub.rp.f64", "ddd", &[&[one], &[tiny]]), [one]);
+    assert_eq!(lanes("sub.rm.f64", "ddd", &[&[one], &[tiny]]), [down]);
+    // (1 + e)^2 = 1 + 2e + e^2.
+    let a = g(1f64.next_up());
+    assert_eq!(lanes("mul.rm.f64", "ddd", &[&[a], &[a]]), [g(1.0 + 2.0 * f64::EPSILON)]);
+    assert_eq!(lanes("mul.rz.f64", "ddd", &[&[a], &[a]]), [g(1.0 + 2.0 * f64::EPSILON)]);
+    assert_eq!(lanes("mul.rp.f64", "ddd", &[&[a], &[a]]), [g(1.0 + 3.0 * f64::EPSILON)]);
+    assert_eq!(lanes("mul.rz.f64", "ddd", &[&[g(1e300)], &[g(1e300)]]), [g(f64::MAX)]);
+    assert_eq!(lanes("fma.rp.f64", "dddd", &[&[a], &[a], &[g(1.0)]]), [g(2.0 + 4.0 * f64::EPSILON)]);
+    assert_eq!(lanes("fma.rm.f64", "dddd", &[&[a], &[a], &[g(-1.0 - 2.0 * f64::EPSILON)]]), [g(f64::EPSILON * f64::EPSILON)]);
+    assert_eq!(lanes("fma.rz.f64", "dddd", &[&[one], &[one], &[g(-1e-30)]]), [down]);
+    let third = 1.0f64 / 3.0; // rounded down
+    assert_eq!(lanes("div.rp.f64", "ddd", &[&[one], &[g(3.0)]]), [g(third.next_up())]);
+    assert_eq!(lanes("div.rm.f64", "ddd", &[&[one], &[g(3.0)]]), [g(third)]);
+    assert_eq!(lanes("div.rz.f64", "ddd", &[&[g(-1.0)], &[g(3.0)]]), [g(-third)]);
+    assert_eq!(lanes("rcp.rp.f64", "dd", &[&[g(3.0)]]), [g(third.next_up())]);
+    assert_eq!(lanes("rcp.rm.f64", "dd", &[&[g(3.0)]]), [g(third)]);
+    assert_eq!(lanes("rcp.rz.f64", "dd", &[&[g(4.0)]]), [g(0.25)]);
+    let root = 2f64.sqrt(); // rounded up: its square is above 2
+    assert!(root.mul_add(root, -2.0) > 0.0);
+    assert_eq!(lanes("sqrt.rm.f64", "dd", &[&[g(2.0), g(4.0)]]), [g(root.next_down()), g(2.0)]);
+    assert_eq!(lanes("sqrt.rz.f64", "dd", &[&[g(2.0)]]), [g(root.next_down())]);
+    assert_eq!(lanes("sqrt.rp.f64", "dd", &[&[g(2.0)]]), [g(root)]);
+}
+
+#[test]
+fn gross_approximations_in_double() {
+    // Of the upper half of the operand, to the upper half of the result.
+    for (name, of) in [("rcp.approx.ftz.f64", (|x: f64| 1.0 / x) as fn(f64) -> f64), ("rsqrt.approx.ftz.f64", |x| 1.0 / x.sqrt())] {
+        for x in [3.0, 0.1, 1e200] {
+            let out = lanes(name, "dd", &[&[g(x)]])[0];
+            assert_eq!(out & 0xffff_ffff, 0, "{name}");
+            assert!((f64::from_bits(out) / of(x) - 1.0).abs() < 1e-5, "{name}({x})");
+        }
+    }
+    let out = f64::from_bits(lanes("rsqrt.approx.f64", "dd", &[&[g(3.0)]])[0]);
+    assert!((out * 3f64.sqrt() - 1.0).abs() < 1e-15);
+}
+
+#[test]
+fn conversions_round_in_a_direction() {
+    assert_eq!(lanes("cvt.rz.f32.f64", "rd", &[&[g(1.0 + 1e-9), g(-1.0 - 1e-9)]]), [f(1.0), f(-1.0)]);
+    assert_eq!(lanes("cvt.rp.f32.f64", "rd", &[&[g(1.0 + 1e-9), g(-1.0 - 1e-9)]]), [f(1.0 + EPS), f(-1.0)]);
+    assert_eq!(lanes("cvt.rm.f32.f64", "rd", &[&[g(1.0 + 1e-9), g(-1.0 - 1e-9)]]), [f(1.0), f(-1.0 - EPS)]);
+    let big = (1 << 25) + 1;
+    assert_eq!(lanes("cvt.rp.f32.s32", "rr", &[&[big, s(-33_554_433)]]), [f(33_554_436.0), f(-33_554_432.0)]);
+    assert_eq!(lanes("cvt.rz.f32.u32", "rr", &[&[big]]), [f(33_554_432.0)]);
+    assert_eq!(lanes("cvt.rm.f32.s64", "rd", &[&[l(-(1 << 40) - 1)]]), [f(-1_099_511_758_848.0)]);
+    assert_eq!(lanes("cvt.rp.f64.s64", "dd", &[&[l((1 << 60) + 1)]]), [g((1u64 << 60) as f64 + 256.0)]);
+    assert_eq!(lanes("cvt.rz.f64.u64", "dd", &[&[u64::MAX]]), [g(18_446_744_073_709_549_568.0)]);
+    assert_eq!(lanes("cvt.rm.f64.u64", "dd", &[&[(1 << 60) + 255]]), [g((1u64 << 60) as f64)]);
+    assert_eq!(lanes("cvt.rz.bf16x2.f32", "rrr", &[&[f(1.0 + 0.0078)], &[f(-1.999)]]), [0x3f80_bfff]);
+    assert_eq!(lanes("cvt.rz.f16x2.f32", "rrr", &[&[f(1.9999)], &[f(-1.9999)]]), [0x3fff_bfff]);
+    assert_eq!(lanes("cvt.rn.relu.bf16x2.f32", "rrr", &[&[f(-3.0)], &[f(1.0)]]), [0x3f80]);
+    assert_eq!(lanes("cvt.rn.relu.f16x2.f32", "rrr", &[&[f(1.0)], &[f(-3.0)]]), [0x3c00_0000]);
+}
+
+#[test]
+fn comparisons_into_registers() {
+    assert_eq!(lanes("set.lt.u32.f32", "rrr", &[&[f(1.0), f(3.0)], &[f(2.0)]]), [0xffff_ffff, 0]);
+    assert_eq!(lanes("set.ge.f32.s32", "rrr", &[&[s(-1), 3], &[2]]), [0, f(1.0)]);
+    assert_eq!(lanes("set.eq.f16.f16", "hhh", &[&[0x3c00, 0x4000], &[0x3c00]]), [0x3c00, 0]);
+    assert_eq!(lanes("set.ne.bf16.bf16", "hhh", &[&[0x3f80, 0x4000], &[0x3f80]]), [0, 0x3f80]);
+    assert_eq!(lanes("set.gt.s32.u64", "rdd", &[&[5], &[4]]), [0xffff_ffff]);
+    assert_eq!(lanes("set.lt.f16x2.f16x2", "rrr", &[&[0x3c00_4000], &[0x4000_3c00]]), [0x3c00_0000]);
+    assert_eq!(lanes("set.neu.bf16x2.bf16x2", "rrr", &[&[0x7fff_3f80], &[0x3f80_3f80]]), [0x3f80_0000]);
+    assert_eq!(lanes("set.num.u32.f16x2", "rrr", &[&[0x7fff_3c00], &[0x3c00_3c00]]), [0xffff]);
+    for (cmp, expect) in [("eq", 0), ("ne", 1), ("lt", 1), ("le", 1), ("gt", 0), ("ge", 0), ("equ", 0), ("ltu", 1), ("leu", 1), ("gtu", 0), ("geu", 0), ("nan", 0)] {
+        assert_eq!(lanes(&format!("setp.{cmp}.f16x2"), "prr", &[&[0x3c00], &[0x4000]]), [expect], "{cmp}");
+        assert_eq!(lanes(&format!("set.{cmp}.bf16x2.bf16x2"), "rrr", &[&[0x3f80_0000], &[0x4000_0000]])[0] >> 16, expect * 0x3f80, "{cmp}");
+    }
+    assert_eq!(lanes("slct.u32.s32", "rrrr", &[&[1], &[2], &[0, s(-1)]]), [1, 2]);
+    assert_eq!(lanes("slct.u64.s32", "dddr", &[&[1], &[2], &[0, s(-1)]]), [1, 2]);
+    assert_eq!(lanes("slct.f32.f32", "rrrr", &[&[1], &[2], &[f(0.0), f(-1.0), NAN]]), [1, 2, 2]);
+}
+
+#[test]
+fn more_of_halves() {
+    let (one, two, nan) = (0x3c00, 0x4000, 0x7fff);
+    assert_eq!(lanes("ex2.approx.f16", "hh", &[&[one]]), [two]);
+    assert_eq!(lanes("ex2.approx.f16x2", "rr", &[&[0x3c00_0000]]), [0x4000_3c00]);
+    assert_eq!(lanes("ex2.approx.ftz.bf16", "hh", &[&[0x3f80]]), [0x4000]);
+    assert_eq!(lanes("tanh.approx.f16", "hh", &[&[0]]), [0]);
+    assert_eq!(lanes("tanh.approx.bf16x2", "rr", &[&[0x4280_0000]]), [0x3f80_0000]);
+    assert_eq!(lanes("fma.rn.relu.f16", "hhhh", &[&[one], &[two], &[0xc400, one]]), [0, 0x4200]);
+    assert_eq!(lanes("fma.rn.relu.bf16x2", "rrrr", &[&[0x3f80_3f80], &[0x4000_4000], &[0xc080_3f80]]), [0x4040]);
+    assert_eq!(lanes("max.NaN.f16", "hhh", &[&[one, nan], &[two]]), [two, nan]);
+    assert_eq!(lanes("min.NaN.f16", "hhh", &[&[one, nan], &[two]]), [one, nan]);
+    assert_eq!(lanes("max.NaN.bf16", "hhh", &[&[0x3f80, nan], &[0x4000]]), [0x4000, nan]);
+    assert_eq!(lanes("min.NaN.bf16x2", "rrr", &[&[0x3f80_7fff], &[0x4000_4000]]), [0x3f80_7fff]);
 }

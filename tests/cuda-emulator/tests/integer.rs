@@ -206,3 +206,89 @@ fn prmt_picks_bytes() {
     assert_eq!(lanes("prmt.b32", "rrrr", &[a, b, &[0x3210, 0x7654, 0x0123, 0x4444]]), [0x0302_8100, 0x0706_0504, 0x0081_0203, 0x0404_0404]);
     assert_eq!(lanes("prmt.b32", "rrrr", &[a, b, &[0x9999, 0xbbbb]]), [0xffff_ffff, 0], "the high bit copies the sign");
 }
+
+#[test]
+fn parts_of_words() {
+    let words: &[u64] = &[0x80ff_7f01, 0x0102_0304];
+    let other: &[u64] = &[0x0101_0102, 0x0403_0201];
+    let run = |name: &str| lanes(name, "rrrr", &[words, other, &[5]]);
+    assert_eq!(run("vadd4.u32.u32.u32"), [0x8100_8003, 0x0505_0505]);
+    assert_eq!(run("vadd4.u32.u32.u32.sat"), [0x81ff_8003, 0x0505_0505]);
+    assert_eq!(run("vadd4.s32.s32.s32.sat"), [0x8100_7f03, 0x0505_0505]);
+    assert_eq!(run("vsub4.u32.u32.u32.sat"), [0x7ffe_7e00, 0x0000_0103]);
+    assert_eq!(run("vabsdiff4.u32.u32.u32"), [0x7ffe_7e01, 0x0301_0103]);
+    assert_eq!(run("vabsdiff4.u32.u32.u32.add"), [5 + 0x7f + 0xfe + 0x7e + 1, 5 + 3 + 1 + 1 + 3]);
+    assert_eq!(run("vmax4.s32.s32.s32"), [0x0101_7f02, 0x0403_0304]);
+    assert_eq!(run("vmin4.u32.u32.u32"), [0x0101_0101, 0x0102_0201]);
+    assert_eq!(run("vavrg4.u32.u32.u32"), [0x4180_4002, 0x0303_0303]);
+    assert_eq!(run("vset4.u32.u32.gt"), [0x0101_0100, 0x0000_0101]);
+    assert_eq!(run("vset2.s32.s32.lt"), [0x0001_0000, 0x0001_0000]);
+    assert_eq!(run("vadd2.s32.s32.s32.sat"), [0x8200_7fff, 0x0505_0505]);
+    assert_eq!(run("vavrg2.s32.s32.s32"), [0xc100_4002, 0x0283_0283]);
+}
+
+#[test]
+fn products_of_parts() {
+    assert_eq!(lanes("dp4a.s32.s32", "rrrr", &[&[0xff02_0304], &[0x0203_0405], &[1]]), [s(1 - 2 + 6 + 12 + 20)]);
+    assert_eq!(lanes("dp4a.u32.u32", "rrrr", &[&[0xff02_0304], &[0x0203_0405], &[1]]), [1 + 510 + 6 + 12 + 20]);
+    assert_eq!(lanes("dp4a.u32.s32", "rrrr", &[&[0xff00_0000], &[0xff00_0000], &[0]]), [s(-255)]);
+    assert_eq!(lanes("dp4a.s32.u32", "rrrr", &[&[0xff00_0000], &[0xff00_0000], &[0]]), [s(-255)]);
+    assert_eq!(lanes("dp2a.lo.s32.s32", "rrrr", &[&[0xffff_0002], &[0x0807_ff03], &[1]]), [s(1 + 6 + 1)]);
+    assert_eq!(lanes("dp2a.hi.s32.s32", "rrrr", &[&[0xffff_0002], &[0x0807_ff03], &[1]]), [s(1 + 14 - 8)]);
+    assert_eq!(lanes("dp2a.lo.u32.u32", "rrrr", &[&[0xffff_0002], &[0x0807_ff03], &[1]]), [1 + 6 + 0xffff * 0xff]);
+    assert_eq!(lanes("dp2a.hi.u32.u32", "rrrr", &[&[0xffff_0002], &[0x0807_ff03], &[1]]), [1 + 14 + 0xffff * 8]);
+    assert_eq!(lanes("mul24.lo.s32", "rrr", &[&[0x00ff_ffff], &[5]]), [s(-5)]);
+    assert_eq!(lanes("mul24.hi.u32", "rrr", &[&[0x0080_0000], &[0x0080_0000]]), [0x4000_0000]);
+    assert_eq!(lanes("mul24.hi.s32", "rrr", &[&[0x0080_0000], &[0x0040_0000]]), [s(-0x2000_0000)]);
+    assert_eq!(lanes("mad24.lo.u32", "rrrr", &[&[0xff00_0003], &[5], &[7]]), [22]);
+    assert_eq!(lanes("mad24.lo.s32", "rrrr", &[&[0x00ff_ffff], &[5], &[7]]), [2]);
+}
+
+#[test]
+fn carries_go_on() {
+    let wide = |first: &str, second: &str, a: u64, b: u64| {
+        let text = format!("{{ .reg .b32 a, b, c, d; mov.b64 {{a, b}}, %d2; mov.b64 {{c, d}}, %d3; {first} a, a, c; {second} b, b, d; mov.b64 %d1, {{a, b}}; }} mov.b64 $");
+        // The operands stand in the text; the move that the helper adds is of the first to itself.
+        lanes(&text.replace(" mov.b64 $", " //$\n"), "ddd", &[&[a], &[b]])[0]
+    };
+    for (a, b) in [(u64::MAX, 1), (0xffff_ffff, 0xffff_ffff), (1 << 63, 1 << 63), (5, 7)] {
+        assert_eq!(wide("add.cc.u32", "addc.u32", a, b), a.wrapping_add(b));
+        assert_eq!(wide("sub.cc.u32", "subc.u32", a, b), a.wrapping_sub(b));
+    }
+}
+
+#[test]
+fn wide_products_by_carries() {
+    // a * b of 64 bits from products of 32, as compilers write it.
+    let text = "{ .reg .b32 a, b, c, d, x, y; mov.b64 {a, b}, %d2; mov.b64 {c, d}, %d3; mul.lo.u32 x, a, c; mul.hi.u32 y, a, c;
+        mad.lo.cc.u32 y, a, d, y; madc.hi.u32 a, a, d, 0; mad.lo.cc.u32 y, b, c, y; addc.u32 a, a, 0; mov.b64 %d1, {x, y}; } //$\n";
+    for (a, b) in [(0xffff_ffff_ffffu64, 0x1_0000_0001u64), (1 << 40, 12345), (u64::MAX, u64::MAX)] {
+        assert_eq!(lanes(text, "ddd", &[&[a], &[b]]), [a.wrapping_mul(b)]);
+    }
+    assert_eq!(lanes("add.cc.u64 %d1, %d2, %d3; addc.u64 %d1, 0, 0 //$\n", "ddd", &[&[u64::MAX, 1], &[1]]), [1, 0]);
+    assert_eq!(lanes("sub.cc.u64 %d1, %d2, %d3; subc.cc.u64 %d1, 0, 0 //$\n", "ddd", &[&[0, 1], &[1]]), [u64::MAX, 0]);
+    assert_eq!(lanes("mad.hi.cc.u32 %r1, %r2, %r3, %r4; addc.cc.u32 %r1, 0, 0 //$\n", "rrrr", &[&[M, 2], &[M, 2], &[M]]), [1, 0]);
+    assert_eq!(lanes("mad.lo.cc.u64 %d1, %d2, %d3, %d4; madc.lo.cc.u64 %d1, %d2, 0, 0; madc.hi.cc.u64 %d1, %d2, 0, 0 //$\n", "dddd", &[&[2], &[3], &[u64::MAX]]), [0]);
+    assert_eq!(lanes("mad.lo.cc.u64 %d1, %d2, %d3, %d4; madc.lo.u64 %d1, %d2, 0, 0 //$\n", "dddd", &[&[2], &[3], &[u64::MAX]]), [1]);
+}
+
+#[test]
+fn more_of_bits() {
+    assert_eq!(lanes("cnot.b16", "hh", &[&[0, 7]]), [1, 0]);
+    assert_eq!(lanes("cnot.b64", "dd", &[&[0, 7]]), [1, 0]);
+    assert_eq!(lanes("bfind.s64", "rd", &[&[l(-2), 1 << 40, l(-1)]]), [0, 40, M]);
+    assert_eq!(lanes("bfind.shiftamt.s32", "rr", &[&[s(-2), 1, s(-1)]]), [31, 31, M]);
+    assert_eq!(lanes("bfind.shiftamt.s64", "rd", &[&[l(-2), 1 << 62, 0]]), [63, 1, M]);
+    assert_eq!(lanes("fns.b32", "rrrr", &[&[0b1011_0100], &[3, 3, 4, 4, 0], &[1, s(-1), 0, 2, 9]]), [4, 2, 4, 5, M]);
+    assert_eq!(lanes("bmsk.clamp.b32", "rrr", &[&[4, 30, 40], &[8, 9, 3]]), [0xff0, 0xc000_0000, 0]);
+    assert_eq!(lanes("bmsk.wrap.b32", "rrr", &[&[36], &[8]]), [0xff0]);
+    assert_eq!(lanes("szext.clamp.s32", "rrr", &[&[0x8f], &[8, 7, 0, 40]]), [s(-0x71), 0xf, 0, 0x8f]);
+    assert_eq!(lanes("szext.clamp.u32", "rrr", &[&[0x8f], &[4]]), [0xf]);
+    assert_eq!(lanes("mad.hi.u64", "dddd", &[&[u64::MAX], &[2], &[5]]), [6]);
+    assert_eq!(lanes("mad.hi.s64", "dddd", &[&[l(-1)], &[2], &[5]]), [4]);
+    assert_eq!(lanes("mad.hi.sat.s32", "rrrr", &[&[0x7fff_ffff], &[0x7fff_ffff], &[0x7fff_ffff]]), [0x7fff_ffff]);
+    assert_eq!(lanes("sad.u16", "hhhh", &[&[3], &[10], &[5]]), [12]);
+    assert_eq!(lanes("sad.s16", "hhhh", &[&[0xffff], &[10], &[5]]), [16]);
+    assert_eq!(lanes("sad.u64", "dddd", &[&[3], &[1 << 40], &[5]]), [(1 << 40) + 2]);
+    assert_eq!(lanes("sad.s64", "dddd", &[&[l(-3)], &[4], &[5]]), [12]);
+}

@@ -56,6 +56,28 @@ fn b_tf32_k4() -> Fragment {
     fragment(1, |_, group, thread| (thread, group))
 }
 
+/// `mma.m16n8k32`, s8 and u8: A has a0 to a15, four to a register.
+fn a_bytes_k32() -> Fragment {
+    fragment(16, |i, group, thread| {
+        let row = if matches!(i, 0..4 | 8..12) { group } else { group + 8 };
+        let column = if i < 8 { thread * 4 + (i & 3) } else { thread * 4 + (i & 3) + 16 };
+        (row, column)
+    })
+}
+
+fn b_bytes_k32() -> Fragment {
+    fragment(8, |i, group, thread| (if i < 4 { thread * 4 + (i & 3) } else { thread * 4 + (i & 3) + 16 }, group))
+}
+
+/// `mma.m16n8k16`, s8 and u8.
+fn a_bytes_k16() -> Fragment {
+    fragment(8, |i, group, thread| (if i < 4 { group } else { group + 8 }, thread * 4 + (i & 3)))
+}
+
+fn b_bytes_k16() -> Fragment {
+    fragment(4, |i, group, thread| (thread * 4 + i, group))
+}
+
 /// C and D of every m16n8 shape.
 fn c_m16n8() -> Fragment {
     fragment(4, |i, group, thread| (if i < 2 { group } else { group + 8 }, thread * 2 + (i & 1)))
@@ -73,6 +95,11 @@ fn the_tables_are_the_figures() {
     assert_eq!(b_tf32_k8()[6], [(2, 1), (6, 1)]);
     assert_eq!(a_tf32_k4()[30], [(7, 2), (15, 2)]);
     assert_eq!(b_tf32_k4()[30], [(2, 7)]);
+    assert_eq!(a_bytes_k32()[6][..5], [(1, 8), (1, 9), (1, 10), (1, 11), (9, 8)]);
+    assert_eq!(a_bytes_k32()[6][7..], [(9, 11), (1, 24), (1, 25), (1, 26), (1, 27), (9, 24), (9, 25), (9, 26), (9, 27)]);
+    assert_eq!(b_bytes_k32()[6], [(8, 1), (9, 1), (10, 1), (11, 1), (24, 1), (25, 1), (26, 1), (27, 1)]);
+    assert_eq!(a_bytes_k16()[30], [(7, 8), (7, 9), (7, 10), (7, 11), (15, 8), (15, 9), (15, 10), (15, 11)]);
+    assert_eq!(b_bytes_k16()[30], [(8, 7), (9, 7), (10, 7), (11, 7)]);
     assert_eq!(c_m16n8()[9], [(2, 2), (2, 3), (10, 2), (10, 3)]);
 }
 
@@ -81,6 +108,18 @@ enum Type {
     F16,
     Bf16,
     Tf32,
+    Byte,
+}
+
+impl Type {
+    /// Elements in a register.
+    fn per(self) -> usize {
+        match self {
+            Type::Tf32 => 1,
+            Type::Byte => 4,
+            _ => 2,
+        }
+    }
 }
 
 /// Small whole numbers, exact in every type.
@@ -105,6 +144,8 @@ fn registers(fragment: &Fragment, t: Type, of: impl Fn(usize, usize) -> f32) -> 
         let values: Vec<f32> = lane.iter().map(|&(row, column)| of(row, column)).collect();
         if t == Type::Tf32 {
             out.extend(values.iter().map(|v| v.to_bits()));
+        } else if t == Type::Byte {
+            out.extend(values.chunks(4).map(|v| u32::from_le_bytes(std::array::from_fn(|i| v[i] as i32 as u8))));
         } else {
             out.extend(values.chunks(2).map(|v| half(v[0], t) | half(v[1], t) << 16));
         }
@@ -123,7 +164,7 @@ fn load(parameter: &str, n: usize, first: usize) -> String {
 
 fn check(opcode: &str, t: Type, k: usize, a: &Fragment, b: &Fragment) {
     let list = |first: usize, n: usize| (first..first + n).map(|i| format!("%r{i}")).collect::<Vec<_>>().join(",");
-    let per = if t == Type::Tf32 { 1 } else { 2 };
+    let per = t.per();
     let (na, nb) = (a[0].len() / per, b[0].len() / per);
     let moves: String = (0..4).map(|i| format!("mov.b32 %f{}, %r{};", 20 + i, 20 + i)).collect();
     let body = format!(
@@ -162,6 +203,75 @@ fn products_of_matrices() {
     check("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32", bf16, 8, &a_k8(), &b_k8());
     check("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", tf32, 8, &a_tf32_k8(), &b_tf32_k8());
     check("mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32", tf32, 4, &a_tf32_k4(), &b_tf32_k4());
+}
+
+/// f16 sums: C and D have two registers, of rows `group` and `group + 8`.
+#[test]
+fn sums_of_halves() {
+    let cases = [
+        ("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16", 16, a_k16(), b_k16(), "{%r1,%r2,%r3,%r4}", "{%r10,%r11}"),
+        ("mma.sync.aligned.m16n8k8.row.col.f16.f16.f16.f16", 8, a_k8(), b_k8(), "{%r1,%r2}", "{%r10}"),
+    ];
+    for (opcode, k, a, b, of_a, of_b) in cases {
+        let body = format!(
+            "mov.u32 %r79, %tid.x; {} {} {} {opcode} {{%r20,%r21}}, {of_a}, {of_b}, {{%r20,%r21}};
+             ld.param.u64 %d1, [o]; mul.wide.u32 %d4, %r79, 8; add.u64 %d1, %d1, %d4; st.global.v2.u32 [%d1], {{%r20,%r21}};",
+            load("a", a[0].len() / 2, 1),
+            load("b", b[0].len() / 2, 10),
+            load("c", 2, 20),
+        );
+        let program = kernel_ok(".u64 a, .u64 b, .u64 c, .u64 o", &body);
+        let mut device = Device::new();
+        // Products of whole numbers from -1 to 1 and sums of them: few enough to be written down as halves.
+        let small = |seed, row, column| (value(seed, row, column) / 4.0).trunc();
+        let of = |fragment: &Fragment, seed| registers(fragment, Type::F16, |row, column| small(seed, row, column));
+        let places = c_m16n8();
+        let arguments = [device.buffer(&of(&a, 1)), device.buffer(&of(&b, 2)), device.buffer(&of(&places, 3)), device.empty(64)];
+        device.launch(&program, 1, 32, 0, &arguments).unwrap();
+        let expect = registers(&places, Type::F16, |row, column| {
+            let sum = small(3, row, column) + (0..k).map(|x| small(1, row, x) * small(2, x, column)).sum::<f32>();
+            assert!(sum.abs() < 6.0);
+            sum
+        });
+        let positive = |half: u32| if half == 0x8000 { 0 } else { half };
+        let same = |word: &u32| positive(word & 0xffff) | positive(word >> 16) << 16;
+        assert!(device.read(arguments[3], 64).iter().map(same).eq(expect.iter().map(same)), "{opcode}");
+    }
+}
+
+/// Products of bytes, with and without sign; sums wrap.
+#[test]
+fn sums_of_bytes() {
+    for (t, k, a, b) in [("s8", 32, a_bytes_k32(), b_bytes_k32()), ("u8", 32, a_bytes_k32(), b_bytes_k32()), ("s8", 16, a_bytes_k16(), b_bytes_k16()), ("u8", 16, a_bytes_k16(), b_bytes_k16())] {
+        let list = |first: usize, n: usize| (first..first + n).map(|i| format!("%r{i}")).collect::<Vec<_>>().join(",");
+        let (na, nb) = (a[0].len() / 4, b[0].len() / 4);
+        let body = format!(
+            "mov.u32 %r79, %tid.x; {} {} {} mma.sync.aligned.m16n8k{k}.row.col.s32.{t}.{t}.s32 {{%r20,%r21,%r22,%r23}}, {{{}}}, {{{}}}, {{%r20,%r21,%r22,%r23}};
+             ld.param.u64 %d1, [o]; mul.wide.u32 %d4, %r79, 16; add.u64 %d1, %d1, %d4; st.global.v4.u32 [%d1], {{%r20,%r21,%r22,%r23}};",
+            load("a", na, 1),
+            load("b", nb, 10),
+            load("c", 4, 20),
+            list(1, na),
+            list(10, nb),
+        );
+        let program = kernel_ok(".u64 a, .u64 b, .u64 c, .u64 o", &body);
+        let mut device = Device::new();
+        let of = |fragment: &Fragment, seed| registers(fragment, Type::Byte, |row, column| value(seed, row, column));
+        let start = i32::MAX - 20;
+        let arguments = [device.buffer(&of(&a, 1)), device.buffer(&of(&b, 2)), device.buffer(&[start as u32; 128]), device.empty(128)];
+        device.launch(&program, 1, 32, 0, &arguments).unwrap();
+        let out = device.read(arguments[3], 128);
+        let byte = |seed, row, column| {
+            let byte = value(seed, row, column) as i32 as u8;
+            if t == "s8" { i32::from(byte as i8) } else { i32::from(byte) }
+        };
+        for (lane, places) in c_m16n8().iter().enumerate() {
+            for (i, &(row, column)) in places.iter().enumerate() {
+                let sum: i32 = (0..k).map(|x| byte(1, row, x) * byte(2, x, column)).sum();
+                assert_eq!(out[lane * 4 + i] as i32, start.wrapping_add(sum), "{t} k{k} lane {lane} d{i}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -60,6 +60,8 @@ fn matches_reductions_and_masks() {
     assert_eq!(lanes("match.any.sync.b64 $, -1", "rd", &[&a])[0], 0x1111_1111);
     assert_eq!(lanes("match.all.sync.b32 %r1|%p9, %r2, -1; // $\n", "rr", &[&a])[0], 0);
     assert_eq!(lanes("match.all.sync.b32 %r1|%p9, %r2, -1; // $\n", "rr", &[&[7; 32]])[0], FULL);
+    assert_eq!(lanes("match.all.sync.b64 %r1|%p9, %d2, -1; // $\n", "rd", &[&[7 << 40; 32]])[0], FULL);
+    assert_eq!(lanes("match.all.sync.b64 %r1|%p9, %d2, -1; // $\n", "rd", &[&(0..32).map(|i| i << 40).collect::<Vec<_>>()])[0], 0);
     let b: Vec<u64> = (0..32).map(|i| u64::from((i as u32).wrapping_sub(3))).collect();
     let redux = |what: &str| lanes(&format!("redux.sync.{what} $, -1"), "rr", &[&b])[0];
     assert_eq!(redux("add.u32"), 496 - 96);

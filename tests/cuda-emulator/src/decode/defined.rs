@@ -3,7 +3,7 @@
 //! Of nearly all registers it can be seen that every way to a use leads through a write. The others are tracked while
 //! the kernel runs, lane by lane. As compilers compute ahead with undefined values that a later selection drops, what
 //! is computed from an unwritten register only counts as unwritten itself; a fault is what cannot be taken back: to
-//! store it, to use it as an address or as a guard, to hand it to other lanes.
+//! store it, to use it as an address or as a guard. A shuffle hands it on unwritten.
 
 use super::flow::Graph;
 use super::kernel::Draft;
@@ -25,6 +25,8 @@ pub enum Role {
     And,
     /// `or.pred`: a true operand decides.
     Or,
+    /// `shfl` of this mode: of the value the lane that it comes from matters.
+    Shuffle(u8),
 }
 
 impl Role {
@@ -35,6 +37,7 @@ impl Role {
             _ if opcode.starts_with("selp.") => Role::Select,
             _ if opcode == "and.pred" => Role::And,
             _ if opcode == "or.pred" => Role::Or,
+            _ if opcode.starts_with("shfl.") => crate::isa::warp::mode(opcode).map_or(Role::Final, Role::Shuffle),
             Class::Integer | Class::Float32 | Class::Float64 | Class::Half | Class::Special => Role::Pure,
             Class::Convert | Class::Compare | Class::Move => Role::Pure,
             _ => Role::Final,
@@ -51,8 +54,8 @@ pub struct Tracked {
     guard: Option<(usize, String)>,
     /// For each register that it reads: its number if it is tracked, and its name.
     reads: Vec<(Option<usize>, String)>,
-    /// Tracked registers that it writes.
-    writes: Vec<usize>,
+    /// Tracked registers that it writes, and whether each is its first result.
+    writes: Vec<(usize, bool)>,
 }
 
 type Bits = Vec<u64>;
@@ -141,7 +144,8 @@ pub fn track(
     for (pc, draft) in drafts.iter_mut().enumerate() {
         let reads: Vec<_> = reads(draft).map(|r| (numbers.get(&r).copied(), name(r))).collect();
         let guard = draft.guard.filter(|r| numbers.contains_key(r)).map(|r| (numbers[&r], name(r)));
-        let writes: Vec<usize> = writes(draft).filter_map(|r| numbers.get(&r).copied()).collect();
+        let numbered = |(at, r): (usize, usize)| numbers.get(&r).map(|&number| (number, at == 0));
+        let writes: Vec<_> = writes(draft).enumerate().filter_map(numbered).collect();
         if guard.is_none() && writes.is_empty() && reads.iter().all(|r| r.0.is_none()) {
             continue;
         }
@@ -198,10 +202,21 @@ fn tracked(m: &mut Machine<'_>, c: &Code, mask: u32) -> Step {
             let decides = |at: usize| written(at) & (m.predicate(c.r[1 + at]) ^ flip);
             written(0) & written(1) | decides(0) | decides(1)
         }
+        Role::Shuffle(mode) => {
+            for (number, name) in &entry.reads[1..] {
+                if let Some(number) = number {
+                    check(m, *number, name, mask)?;
+                }
+            }
+            let from = crate::isa::warp::sources(m, c, mode);
+            (0..32).fold(0, |all, lane| all | (written(0) >> from[lane] & 1) << lane)
+        }
     };
     (entry.run)(m, c, mask)?;
-    for &number in &entry.writes {
-        m.written[number] = m.written[number] & !mask | value & mask;
+    // Whether a source lane was there does not depend on its value.
+    let others = if matches!(entry.role, Role::Shuffle(_)) { u32::MAX } else { value };
+    for &(number, first) in &entry.writes {
+        m.written[number] = m.written[number] & !mask | if first { value } else { others } & mask;
     }
     Ok(())
 }

@@ -74,6 +74,7 @@ pub fn decode(
         tracked: Vec::new(),
         tracked_at: Vec::new(),
         live_registers: 0,
+        fences: function.body.iter().any(|i| i.opcode.starts_with("membar.") || i.opcode.starts_with("fence.")),
         contractible: contractible(&function),
     };
     let mut decoder = Decoder {

@@ -125,14 +125,14 @@ impl Machine<'_> {
             differ |= a[i] ^ a[0];
         }
         let inside = a[0] < parameters.len() as u64 && bytes <= parameters.len() as u64 - a[0];
-        if differ == 0 && inside && access == Access::Read && a[0].is_multiple_of(bytes) {
+        if differ == 0 && inside && access.reads_only() && a[0].is_multiple_of(bytes) {
             return Ok(Places::Each([parameters[a[0] as usize..].as_ptr().cast_mut(); 32]));
         }
         let mut out = [std::ptr::null_mut(); 32];
         for lane in lanes_of(mask) {
             let end = a[lane].checked_add(bytes);
             let refusal = match end {
-                Some(end) if end <= parameters.len() as u64 && access == Access::Read => {
+                Some(end) if end <= parameters.len() as u64 && access.reads_only() => {
                     if a[lane].is_multiple_of(bytes) {
                         out[lane] = parameters[a[lane] as usize..].as_ptr().cast_mut();
                         continue;
@@ -184,7 +184,7 @@ impl Machine<'_> {
         refusal: Refusal,
     ) -> Box<Fault> {
         let name = match access {
-            Access::Read => "read",
+            Access::Read | Access::OrderedRead => "read",
             Access::Write => "write",
             Access::Atomic => "atomic operation",
         };

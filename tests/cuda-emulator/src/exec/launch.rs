@@ -213,6 +213,7 @@ impl Room {
             acquired: Acquired::default(),
             block: [0; 3],
             block_number: 0,
+            carry: 0,
             counts: Counts::new(program.code.len()),
         }
     }

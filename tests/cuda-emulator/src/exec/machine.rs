@@ -75,6 +75,8 @@ pub struct Machine<'a> {
     pub block: [u32; 3],
     /// Its number among all blocks.
     pub block_number: u32,
+    /// Lanes with a carry, from one instruction with `.cc` to the next.
+    pub carry: u32,
     /// Counts of this host thread.
     pub counts: Counts,
 }

@@ -1,7 +1,8 @@
 //! The race checks of the machine, and the order that fences and atomics make between blocks.
 //!
 //! A block that has fenced (`membar.gl`, `fence.acq_rel`, `fence.sc`) and then does an atomic operation releases what it
-//! wrote, and acquires what the blocks released that did so at the same address before. That is how a grid's last block
+//! wrote, and acquires what the blocks released that did so at the same address before; so does one that fences after the
+//! operation, as a lock's owner. That is how a grid's last block
 //! may read what the others wrote. Only the block as a whole is followed: writes after its release count as released.
 
 use super::fault::{Fault, Kind};
@@ -31,6 +32,12 @@ impl Order {
         at.len()
     }
 
+    /// How many blocks have released at `address`.
+    fn arrived(&self, address: u64) -> usize {
+        let all = self.arrivals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.get(&address).map_or(0, HashMap::len)
+    }
+
     fn before(&self, acquired: &HashMap<u64, usize>, other: u32) -> bool {
         let all = self.arrivals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         acquired.iter().any(|(address, &count)| {
@@ -45,6 +52,8 @@ pub struct Acquired {
     /// Whether the block has fenced.
     pub fenced: bool,
     counts: HashMap<u64, usize>,
+    /// What it will know after a fence.
+    seen: HashMap<u64, usize>,
 }
 
 impl Acquired {
@@ -52,6 +61,13 @@ impl Acquired {
     pub fn clear(&mut self) {
         self.fenced = false;
         self.counts.clear();
+        self.seen.clear();
+    }
+
+    /// The block fences.
+    pub fn fence(&mut self) {
+        self.fenced = true;
+        self.counts.extend(self.seen.drain());
     }
 }
 
@@ -66,14 +82,18 @@ impl<'a> Machine<'a> {
     /// there. Hold what this gives until the operation is done.
     #[must_use]
     pub fn take_turn(&mut self, addresses: &[u64; 32], mask: u32) -> Option<MutexGuard<'a, ()>> {
-        if self.launch.races == Races::Off || !self.acquired.fenced {
+        if self.launch.races == Races::Off || !self.program.fences {
             return None;
         }
         let order = &self.launch.order;
         let turn = order.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for lane in lanes_of(mask) {
-            let count = order.arrive(addresses[lane], self.block_number);
-            self.acquired.counts.insert(addresses[lane], count);
+            if self.acquired.fenced {
+                let count = order.arrive(addresses[lane], self.block_number);
+                self.acquired.counts.insert(addresses[lane], count);
+            } else {
+                self.acquired.seen.insert(addresses[lane], order.arrived(addresses[lane]));
+            }
         }
         Some(turn)
     }
@@ -90,7 +110,7 @@ impl<'a> Machine<'a> {
     ) -> Step {
         let start = self.shared.start;
         // Lanes that read one address are one reader.
-        let (lanes, several) = if access == Access::Read { (shape.first, shape.several) } else { (mask, 0) };
+        let (lanes, several) = if access.reads_only() { (shape.first, shape.several) } else { (mask, 0) };
         for lane in lanes_of(lanes) {
             let (bits, words) = extent(a[lane], bytes);
             let thread = self.thread(lane as u32);

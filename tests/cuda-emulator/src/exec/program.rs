@@ -192,6 +192,8 @@ pub struct Program {
     pub tracked: Vec<Tracked>,
     /// For each instruction its index in `tracked`, or `u32::MAX`.
     pub tracked_at: Vec<u32>,
+    /// Whether any instruction orders memory between blocks.
+    pub fences: bool,
     /// Lines of additions that ptxas may fuse with a multiplication, which the emulator does not.
     pub contractible: Vec<u32>,
     /// Most 32-bit registers that are live at once, and predicates do not count: a guess at what ptxas would need.

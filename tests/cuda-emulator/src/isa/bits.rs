@@ -24,6 +24,8 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
         ("not", ["b16"]) => lanes!(|a: u16| -> u16 { !a }),
         ("not", ["b32"]) => lanes!(|a: u32| -> u32 { !a }),
         ("not", ["b64"]) => lanes!(|a: u64| -> u64 { !a }),
+        ("cnot", ["b16"]) => lanes!(|a: u16| -> u16 { u16::from(a == 0) }),
+        ("cnot", ["b64"]) => lanes!(|a: u64| -> u64 { u64::from(a == 0) }),
         ("cnot", ["b32"]) => lanes!(|a: u32| -> u32 { u32::from(a == 0) }),
         ("and" | "or" | "xor" | "not", ["pred"]) => return predicates(base),
         // Shifts by the width or more give zero, or the sign.
@@ -49,6 +51,14 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
         ("bfind", ["u32"]) => lanes!(|a: u32| -> u32 { 31u32.wrapping_sub(a.leading_zeros()) }),
         ("bfind", ["u64"]) => lanes!(|a: u64| -> u32 { 63u32.wrapping_sub(a.leading_zeros()) }),
         ("bfind", ["s32"]) => lanes!(|a: i32| -> u32 { 31u32.wrapping_sub((a ^ (a >> 31)).leading_zeros()) }),
+        ("bfind", ["s64"]) => lanes!(|a: i64| -> u32 { 63u32.wrapping_sub((a ^ (a >> 63)).leading_zeros()) }),
+        ("bfind", ["shiftamt", "s32"]) => lanes!(|a: i32| -> u32 { let a = a ^ (a >> 31); if a == 0 { !0 } else { a.leading_zeros() } }),
+        ("bfind", ["shiftamt", "s64"]) => lanes!(|a: i64| -> u32 { let a = a ^ (a >> 63); if a == 0 { !0 } else { a.leading_zeros() } }),
+        ("fns", ["b32"]) => lanes!(|a: u32, b: u32, c: i32| -> u32 { nth_set(a, b, c) }),
+        ("bmsk", ["clamp", "b32"]) => lanes!(|a: u32, b: u32| -> u32 { insert(u64::from(u32::MAX), 0, a.min(255), b.min(255)) as u32 }),
+        ("bmsk", ["wrap", "b32"]) => lanes!(|a: u32, b: u32| -> u32 { insert(u64::from(u32::MAX), 0, a & 31, b & 31) as u32 }),
+        ("szext", ["clamp", "u32"]) => lanes!(|a: u32, b: u32| -> u32 { extract(u64::from(a), 0, b.min(32), 32, false) as u32 }),
+        ("szext", ["clamp", "s32"]) => lanes!(|a: i32, b: u32| -> u32 { extract(i64::from(a) as u64, 0, b.min(32), 32, true) as u32 }),
         ("bfind", ["shiftamt", "u32"]) => lanes!(|a: u32| -> u32 { if a == 0 { !0 } else { a.leading_zeros() } }),
         ("bfind", ["shiftamt", "u64"]) => lanes!(|a: u64| -> u32 { if a == 0 { !0 } else { a.leading_zeros() } }),
         ("bfe", ["u32"]) => lanes!(|a: u32, b: u32, c: u32| -> u32 { extract(u64::from(a), b, c, 32, false) as u32 }),
@@ -90,6 +100,23 @@ fn insert(a: u64, b: u64, start: u32, count: u32) -> u64 {
     }
     let mask = if count >= 64 { u64::MAX } else { (1 << count) - 1 } << start;
     b & !mask | a << start & mask
+}
+
+/// Position of the `n`-th set bit of `a` from bit `base` on, downwards for a negative `n`; for 0 it is the base itself, if set. All
+/// ones where there is none.
+fn nth_set(a: u32, base: u32, n: i32) -> u32 {
+    if n == 0 {
+        return if base < 32 && a >> base & 1 == 1 { base } else { !0 };
+    }
+    let (step, mut left, mut at) = (n.signum(), n.unsigned_abs(), i64::from(base));
+    while (0..32).contains(&at) {
+        left -= u32::from(a >> at & 1 == 1);
+        if left == 0 {
+            return at as u32;
+        }
+        at += i64::from(step);
+    }
+    !0
 }
 
 fn permute(a: u32, b: u32, selector: u32) -> u32 {

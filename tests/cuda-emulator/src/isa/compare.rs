@@ -5,11 +5,21 @@ use crate::decode::operands::Arg;
 use crate::exec::lanes::Lane;
 use crate::exec::machine::Machine;
 use crate::exec::program::{Class, Code, Handler, NONE, Step};
+use crate::lanes;
 use crate::ptx::module::Width::{self, B16, B32, B64};
 
-/// `p` (and `q`, its complement) from the comparison's lanes, combined with a third predicate if there is one.
+/// What `set` writes for true, by the upper bits of `small[1]`, which are 0 for `setp`.
+const TRUE: [u32; 5] = [0, u32::MAX, 0x3f80_0000, 0x3c00, 0x3f80];
+
+/// `p` (and `q`, its complement) from the comparison's lanes, combined with a third predicate if there is one; of `set` a
+/// register.
 #[inline(always)]
 fn finish(m: &mut Machine<'_>, c: &Code, mask: u32, result: u32) -> Step {
+    if c.small[1] >> 1 != 0 {
+        let value = TRUE[usize::from(c.small[1] >> 1)];
+        m.put(c.r[0], mask, &std::array::from_fn(|lane| if result >> lane & 1 != 0 { value } else { 0u32 }));
+        return Ok(());
+    }
     let (mut p, mut q) = (result, !result);
     if c.small[0] != 0 {
         let other = m.predicate(c.r[4]) ^ if c.small[1] & 1 != 0 { u32::MAX } else { 0 };
@@ -164,6 +174,35 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
     }
     let found = |pair, small| Some(Found::new(Class::Compare, pair).with(0, small));
     match (op.base, op.rest.as_slice()) {
+        ("setp", [cmp, t @ ("f16x2" | "bf16x2")]) if !op.ftz => pairs(cmp, t, t, true),
+        ("set", [cmp, d, t @ ("f16x2" | "bf16x2")]) if !op.ftz => pairs(cmp, d, t, false),
+        ("set", [cmp, d, t]) if !op.ftz || *t == "f32" => {
+            let (run, width) = comparison(cmp, t, op.ftz)?;
+            let (which, to) = match *d {
+                "u32" | "s32" => (1, B32),
+                "f32" => (2, B32),
+                "f16" => (3, B16),
+                "bf16" => (4, B16),
+                _ => return None,
+            };
+            let args: &[Arg] = match (to, width) {
+                (B32, B16) => &[Arg::D(B32), Arg::NoResult, Arg::S(B16), Arg::S(B16)],
+                (B32, B32) => &[Arg::D(B32), Arg::NoResult, Arg::S(B32), Arg::S(B32)],
+                (B32, _) => &[Arg::D(B32), Arg::NoResult, Arg::S(B64), Arg::S(B64)],
+                (_, B16) => &[Arg::D(B16), Arg::NoResult, Arg::S(B16), Arg::S(B16)],
+                (_, B32) => &[Arg::D(B16), Arg::NoResult, Arg::S(B32), Arg::S(B32)],
+                (..) => &[Arg::D(B16), Arg::NoResult, Arg::S(B64), Arg::S(B64)],
+            };
+            found((run, args), [0, which << 1])
+        }
+        ("slct", [t, "s32"]) if !op.ftz => match *t {
+            "b32" | "u32" | "s32" | "f32" => Some(Found::new(Class::Compare, lanes!(|a: u32, b: u32, c: i32| -> u32 { if c >= 0 { a } else { b } }))),
+            "b64" | "u64" | "s64" | "f64" => Some(Found::new(Class::Compare, lanes!(|a: u64, b: u64, c: i32| -> u64 { if c >= 0 { a } else { b } }))),
+            _ => None,
+        },
+        ("slct", ["b32" | "u32" | "s32" | "f32", "f32"]) => {
+            Some(Found::new(Class::Compare, lanes!(|a: u32, b: u32, c: f32| -> u32 { if c >= 0.0 { a } else { b } })))
+        }
         ("setp", [cmp, t]) if !op.ftz || *t == "f32" => {
             let (run, width) = comparison(cmp, t, op.ftz)?;
             let args: &[Arg] = match width {
@@ -201,6 +240,67 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
         ("testp", [what, "f32"]) if !op.ftz => testp(what),
         _ => None,
     }
+}
+
+const PAIR_COMPARISONS: [&str; 14] =
+    ["eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"];
+
+/// Comparisons of two halves at once: `setp` into two predicates, `set` into halves, or bits if the result's type is not one
+/// of halves.
+fn pairs(cmp: &str, d: &str, t: &str, predicates: bool) -> Option<Found> {
+    fn run<const PREDICATES: bool>(m: &mut Machine<'_>, c: &Code, mask: u32) -> Step {
+        let (a, b) = (*m.get::<u32>(c.r[2]), *m.get::<u32>(c.r[3]));
+        let half = |word: u32, k: u32| {
+            let bits = (word >> (16 * k)) as u16;
+            if c.small[0] != 0 { super::half::from_bf16(bits) } else { super::half::from_f16(bits) }
+        };
+        let holds = |lane: usize, k: u32| {
+            let (x, y) = (half(a[lane], k), half(b[lane], k));
+            let nan = x.is_nan() || y.is_nan();
+            match c.imm {
+                0 => x == y,
+                1 => x != y && !nan,
+                2 => x < y,
+                3 => x <= y,
+                4 => x > y,
+                5 => x >= y,
+                6 => x == y || nan,
+                7 => x != y,
+                8 => x < y || nan,
+                9 => x <= y || nan,
+                10 => x > y || nan,
+                11 => x >= y || nan,
+                12 => !nan,
+                _ => nan,
+            }
+        };
+        if PREDICATES {
+            let all = |k: u32| (0..32).fold(0u32, |bits, lane| bits | u32::from(holds(lane, k)) << lane);
+            m.set_predicate(c.r[0], mask, all(0));
+            if c.r[1] != NONE {
+                m.set_predicate(c.r[1], mask, all(1));
+            }
+            return Ok(());
+        }
+        let value = TRUE[usize::from(c.small[1] >> 1)] & 0xffff;
+        let of = |lane: usize, k: u32| if holds(lane, k) { value << (16 * k) } else { 0 };
+        m.put(c.r[0], mask, &std::array::from_fn(|lane| of(lane, 0) | of(lane, 1)));
+        Ok(())
+    }
+    let number = PAIR_COMPARISONS.iter().position(|c| *c == cmp)?;
+    let which = match d {
+        "f16x2" => 3,
+        "bf16x2" => 4,
+        "u32" | "s32" => 1,
+        _ => return None,
+    };
+    let (handler, args): (Handler, &[Arg]) = if predicates {
+        (run::<true>, &[Arg::DPreds, Arg::S(B32), Arg::S(B32)])
+    } else {
+        (run::<false>, &[Arg::D(B32), Arg::NoResult, Arg::S(B32), Arg::S(B32)])
+    };
+    let brain = u8::from(t == "bf16x2");
+    Some(Found::new(Class::Compare, (handler, args)).with(number as i64, [brain, which << 1]))
 }
 
 fn testp(what: &str) -> Option<Found> {

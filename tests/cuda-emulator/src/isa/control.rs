@@ -48,7 +48,7 @@ fn nothing(_: &mut Machine<'_>, _: &Code, _: u32) -> Step {
 }
 
 fn fence(m: &mut Machine<'_>, _: &Code, _: u32) -> Step {
-    m.acquired.fenced = true;
+    m.acquired.fence();
     Ok(())
 }
 

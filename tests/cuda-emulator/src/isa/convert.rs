@@ -1,5 +1,6 @@
 //! `cvt`. Frequent pairs have loops of their own; the rest goes lane by lane through i128 or f64.
 
+use super::rounding::{Toward, directed, sum64};
 use super::half::{from_bf16, from_f16, to_bf16, to_f16};
 use super::{Found, Opcode};
 use crate::decode::operands::Arg;
@@ -82,9 +83,13 @@ enum Rounding {
     ZeroInt,
     DownInt,
     UpInt,
+    Minus,
+    Plus,
 }
 
-const ROUNDINGS: [(&str, Rounding); 6] = [
+const ROUNDINGS: [(&str, Rounding); 8] = [
+    ("rm", Rounding::Minus),
+    ("rp", Rounding::Plus),
     ("rn", Rounding::Nearest),
     ("rz", Rounding::Zero),
     ("rni", Rounding::NearestInt),
@@ -107,6 +112,18 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
         })),
         (["rn", "bf16x2", "f32"], false, false) => return found(lanes!(|a: f32, b: f32| -> u32 {
             u32::from(to_bf16(a)) << 16 | u32::from(to_bf16(b))
+        })),
+        (["rn", "relu", "bf16x2", "f32"], false, false) => return found(lanes!(|a: f32, b: f32| -> u32 {
+            u32::from(to_bf16(relu(a))) << 16 | u32::from(to_bf16(relu(b)))
+        })),
+        (["rn", "relu", "f16x2", "f32"], false, false) => return found(lanes!(|a: f32, b: f32| -> u32 {
+            u32::from(to_f16(f64::from(relu(a)))) << 16 | u32::from(to_f16(f64::from(relu(b))))
+        })),
+        (["rz", "bf16x2", "f32"], false, false) => return found(lanes!(|a: f32, b: f32| -> u32 {
+            (truncated(Type::Bf16, f64::from(a)) << 16 | truncated(Type::Bf16, f64::from(b))) as u32
+        })),
+        (["rz", "f16x2", "f32"], false, false) => return found(lanes!(|a: f32, b: f32| -> u32 {
+            (truncated(Type::F16, f64::from(a)) << 16 | truncated(Type::F16, f64::from(b))) as u32
         })),
         (["rn", "f16x2", "f32"], false, false) => return found(lanes!(|a: f32, b: f32| -> u32 {
             u32::from(to_f16(f64::from(a))) << 16 | u32::from(to_f16(f64::from(b)))
@@ -157,16 +174,17 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
 
 /// PTX's rule: a rounding where a value can need one, and nowhere else.
 fn allowed(to: Type, from: Type, rounding: Rounding) -> bool {
-    use Rounding::{Nearest, None, Zero};
+    use Rounding::{Minus, Nearest, None, Plus, Zero};
+    let directed = matches!(rounding, Zero | Minus | Plus) && matches!(to, Type::F32 | Type::F64);
     let integer = matches!(rounding, Rounding::NearestInt | Rounding::ZeroInt | Rounding::DownInt | Rounding::UpInt);
     match (to.is_int(), from.is_int()) {
         (true, true) => rounding == None,
-        (false, true) => rounding == Nearest,
+        (false, true) => rounding == Nearest || directed,
         (true, false) => integer,
         // A half of another kind may be neither narrower nor wider.
         (false, false) if to == from => integer || rounding == None,
         (false, false) if to.bits() > from.bits() => rounding == None,
-        (false, false) => rounding == Nearest || rounding == Zero && to != Type::F32,
+        (false, false) => rounding == Nearest || directed || rounding == Zero && matches!(to, Type::F16 | Type::Bf16),
     }
 }
 
@@ -179,8 +197,8 @@ fn frequent(to: Type, from: Type, rounding: Rounding) -> Option<(Handler, &'stat
         (Type::Int { bits: 16, .. }, Type::Int { bits: 32, .. }, _) => lanes!(|a: u32| -> u16 { a as u16 }),
         (Type::Int { bits: 32, .. }, t, _) if t == int(16, false) => lanes!(|a: u16| -> u32 { u32::from(a) }),
         (Type::Int { bits: 32, .. }, t, _) if t == int(16, true) => lanes!(|a: i16| -> i32 { i32::from(a) }),
-        (Type::F32, t, _) if t == int(32, true) => lanes!(|a: i32| -> f32 { a as f32 }),
-        (Type::F32, t, _) if t == int(32, false) => lanes!(|a: u32| -> f32 { a as f32 }),
+        (Type::F32, t, Rounding::Nearest) if t == int(32, true) => lanes!(|a: i32| -> f32 { a as f32 }),
+        (Type::F32, t, Rounding::Nearest) if t == int(32, false) => lanes!(|a: u32| -> f32 { a as f32 }),
         (Type::F32, t, _) if t == int(16, false) => lanes!(|a: u16| -> f32 { f32::from(a) }),
         (t, Type::F32, Rounding::ZeroInt) if t == int(32, true) => lanes!(|a: f32| -> i32 { a as i32 }),
         (t, Type::F32, Rounding::ZeroInt) if t == int(32, false) => lanes!(|a: f32| -> u32 { a as u32 }),
@@ -245,8 +263,18 @@ fn convert(to: Type, from: Type, flags: u8, bits: u64) -> u64 {
         };
         return match to {
             Type::Int { bits, signed } => int_bits(value, bits, signed, sat),
-            Type::F64 => (value as f64).to_bits(),
-            Type::F32 => (value as f32).to_bits().into(),
+            Type::F64 => {
+                let near = value as f64;
+                // What the nearest one lacks.
+                let rest = (value - near as i128) as f64;
+                toward(rounding).map_or(near, |toward| sum64(near, rest, toward)).to_bits()
+            }
+            Type::F32 => {
+                let near = value as f64;
+                let rest = (value - near as i128) as f64;
+                let rounded = toward(rounding).map_or(value as f32, |toward| directed(near, rest, toward));
+                rounded.to_bits().into()
+            }
             Type::F16 => to_f16(value as f64).into(),
             Type::Bf16 => to_bf16(value as f32).into(),
         };
@@ -275,15 +303,35 @@ fn convert(to: Type, from: Type, flags: u8, bits: u64) -> u64 {
     let truncate = rounding == Rounding::Zero as u8;
     match to {
         Type::F64 => value.to_bits(),
-        Type::F32 => flush(value as f32).to_bits().into(),
-        Type::F16 if truncate => {
-            let near = to_f16(value);
-            u64::from(if f64::from(from_f16(near)).abs() > value.abs() { near - 1 } else { near })
-        }
-        Type::Bf16 if truncate => u64::from((value as f32).to_bits() >> 16),
+        Type::F32 => flush(toward(rounding).map_or(value as f32, |toward| directed(value, 0.0, toward))).to_bits().into(),
+        Type::F16 | Type::Bf16 if truncate => truncated(to, value),
         Type::F16 => to_f16(value).into(),
         _ => to_bf16(value as f32).into(),
     }
+}
+
+/// The direction of a rounding modifier's number, if it has one.
+fn toward(rounding: u8) -> Option<Toward> {
+    match rounding {
+        r if r == Rounding::Zero as u8 => Some(Toward::Zero),
+        r if r == Rounding::Minus as u8 => Some(Toward::Minus),
+        r if r == Rounding::Plus as u8 => Some(Toward::Plus),
+        _ => None,
+    }
+}
+
+/// Negative numbers become 0; NaN stays.
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+/// The half of a number, rounded toward zero.
+fn truncated(to: Type, value: f64) -> u64 {
+    if to == Type::Bf16 {
+        return if value.is_nan() { 0x7fff } else { directed(value, 0.0, Toward::Zero).to_bits() as u64 >> 16 };
+    }
+    let near = to_f16(value);
+    u64::from(if f64::from(from_f16(near)).abs() > value.abs() { near - 1 } else { near })
 }
 
 fn int_bits(value: i128, bits: u8, signed: bool, clamp: bool) -> u64 {

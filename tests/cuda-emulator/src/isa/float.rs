@@ -4,6 +4,7 @@
 //! rounded once, so they are closer to the truth than a GPU's; or, on request, as far from it as PTX allows, up or down by
 //! the operand's bits. A program must hold with either.
 
+use super::rounding::{Toward, fused, fused64, product, product64, quotient, quotient64, root, root64, sum, sum64};
 use super::{Found, Opcode};
 use crate::exec::program::Class;
 use crate::lanes;
@@ -35,6 +36,18 @@ const HALF_UNIT: f64 = 1.0 / 16_777_216.0;
 const UNIT: f64 = 1.0 / 16_777_216.0;
 /// 2^-22.
 const LAST: f64 = 1.0 / 4_194_304.0;
+/// 2^-22.4.
+const RSQRT: f64 = 1.806_865_6e-7;
+/// 2^-20.5: the absolute error of `sin` and `cos` between -2π and 2π.
+const ANGLE: f64 = 6.743_495_761_743_064e-7;
+/// 2^-14.7: theirs further out.
+const FAR_ANGLE: f64 = 3.757_171_966_880_853e-5;
+
+/// The absolute error of `sin` and `cos`.
+#[inline(always)]
+fn of_angle(a: f32) -> f64 {
+    if a.abs() <= std::f32::consts::TAU { ANGLE } else { FAR_ANGLE }
+}
 
 /// `.ftz`: a subnormal becomes a zero of its sign.
 #[inline(always)]
@@ -88,7 +101,8 @@ macro_rules! f32s {
 pub fn find(op: &Opcode<'_>) -> Option<Found> {
     match op.rest.last() {
         Some(&"f32") => single(op),
-        Some(&"f64") if !op.ftz && !op.sat => double(op),
+        Some(&"f64") if op.ftz && !op.sat => gross(op),
+        Some(&"f64") if !op.sat => double(op),
         _ => None,
     }
 }
@@ -105,6 +119,9 @@ fn single(op: &Opcode<'_>) -> Option<Found> {
         ("add", ["rz"]) => arithmetic(f32s!(op, |a, b| sum(a, b, Toward::Zero)), 1),
         ("add", ["rm"]) => arithmetic(f32s!(op, |a, b| sum(a, b, Toward::Minus)), 1),
         ("add", ["rp"]) => arithmetic(f32s!(op, |a, b| sum(a, b, Toward::Plus)), 1),
+        ("sub", ["rz"]) => arithmetic(f32s!(op, |a, b| sum(a, -b, Toward::Zero)), 1),
+        ("sub", ["rm"]) => arithmetic(f32s!(op, |a, b| sum(a, -b, Toward::Minus)), 1),
+        ("sub", ["rp"]) => arithmetic(f32s!(op, |a, b| sum(a, -b, Toward::Plus)), 1),
         ("mul", ["rz"]) => arithmetic(f32s!(op, |a, b| product(a, b, Toward::Zero)), 1),
         ("mul", ["rm"]) => arithmetic(f32s!(op, |a, b| product(a, b, Toward::Minus)), 1),
         ("mul", ["rp"]) => arithmetic(f32s!(op, |a, b| product(a, b, Toward::Plus)), 1),
@@ -118,15 +135,24 @@ fn single(op: &Opcode<'_>) -> Option<Found> {
             if b.abs() > f32::from_bits(0x7e80_0000) && b.is_finite() { a * 0f32.copysign(b) } else { near(f64::from(a) / f64::from(b), a, 2.0 * UNIT, 0.0) }
         })),
         ("div", ["full"]) => special(f32s!(op, |a, b| near(f64::from(a) / f64::from(b), a, 2.0 * UNIT, 0.0))),
+        ("div", ["rz"]) => arithmetic(f32s!(op, |a, b| quotient(a, b, Toward::Zero)), 1),
+        ("div", ["rm"]) => arithmetic(f32s!(op, |a, b| quotient(a, b, Toward::Minus)), 1),
+        ("div", ["rp"]) => arithmetic(f32s!(op, |a, b| quotient(a, b, Toward::Plus)), 1),
+        ("sqrt", ["rz"]) => arithmetic(f32s!(op, |a| root(a, Toward::Zero)), 1),
+        ("sqrt", ["rm"]) => arithmetic(f32s!(op, |a| root(a, Toward::Minus)), 1),
+        ("sqrt", ["rp"]) => arithmetic(f32s!(op, |a| root(a, Toward::Plus)), 1),
+        ("rcp", ["rz"]) => arithmetic(f32s!(op, |a| quotient(1.0, a, Toward::Zero)), 1),
+        ("rcp", ["rm"]) => arithmetic(f32s!(op, |a| quotient(1.0, a, Toward::Minus)), 1),
+        ("rcp", ["rp"]) => arithmetic(f32s!(op, |a| quotient(1.0, a, Toward::Plus)), 1),
         ("sqrt", ["rn"]) => arithmetic(f32s!(op, |a| a.sqrt()), 1),
         ("rcp", ["rn"]) => arithmetic(f32s!(op, |a| 1.0 / a), 1),
         ("sqrt", ["approx"]) => special(f32s!(op, |a| near(f64::from(a).sqrt(), a, 2.0 * UNIT, 0.0))),
-        ("rcp", ["approx"]) => special(f32s!(op, |a| near(1.0 / f64::from(a), a, 1.5 * UNIT, 0.0))),
-        ("rsqrt", ["approx"]) => special(f32s!(op, |a| near(1.0 / f64::from(a).sqrt(), a, 2.0 * UNIT, 0.0))),
+        ("rcp", ["approx"]) => special(f32s!(op, |a| near(1.0 / f64::from(a), a, 2.0 * UNIT, 0.0))),
+        ("rsqrt", ["approx"]) => special(f32s!(op, |a| near(1.0 / f64::from(a).sqrt(), a, RSQRT, 0.0))),
         ("ex2", ["approx"]) => special(f32s!(op, |a| near(f64::from(a).exp2(), a, LAST, 0.0))),
         ("lg2", ["approx"]) => special(f32s!(op, |a| near(f64::from(a).log2(), a, LAST, if a > 0.5 && a < 2.0 { LAST } else { 0.0 }))),
-        ("sin", ["approx"]) => special(f32s!(op, |a| near(f64::from(a).sin(), a, 0.0, 2.0 * LAST))),
-        ("cos", ["approx"]) => special(f32s!(op, |a| near(f64::from(a).cos(), a, 0.0, 2.0 * LAST))),
+        ("sin", ["approx"]) => special(f32s!(op, |a| near(f64::from(a).sin(), a, 0.0, of_angle(a)))),
+        ("cos", ["approx"]) => special(f32s!(op, |a| near(f64::from(a).cos(), a, 0.0, of_angle(a)))),
         ("tanh", ["approx"]) if !op.ftz => special(f32s!(op, |a| near(f64::from(a).tanh(), a, 1.0 / 2048.0, 0.0))),
         ("min", []) => arithmetic(f32s!(op, |a, b| min32(a, b)), 1),
         ("max", []) => arithmetic(f32s!(op, |a, b| max32(a, b)), 1),
@@ -140,6 +166,35 @@ fn single(op: &Opcode<'_>) -> Option<Found> {
     }
 }
 
+/// Handlers of an f64 opcode that rounds in a direction.
+macro_rules! directed64 {
+    ($base:expr, $toward:expr) => {
+        match $base {
+            "add" => lanes!(|a: f64, b: f64| -> f64 { sum64(a, b, $toward) }),
+            "sub" => lanes!(|a: f64, b: f64| -> f64 { sum64(a, -b, $toward) }),
+            "mul" => lanes!(|a: f64, b: f64| -> f64 { product64(a, b, $toward) }),
+            "fma" => lanes!(|a: f64, b: f64, c: f64| -> f64 { fused64(a, b, c, $toward) }),
+            "div" => lanes!(|a: f64, b: f64| -> f64 { quotient64(a, b, $toward) }),
+            "sqrt" => lanes!(|a: f64| -> f64 { root64(a, $toward) }),
+            _ => lanes!(|a: f64| -> f64 { quotient64(1.0, a, $toward) }),
+        }
+    };
+}
+
+/// `rcp` and `rsqrt.approx.ftz.f64`: of the operand's upper half, to an upper half; the lower one is zero.
+fn gross(op: &Opcode<'_>) -> Option<Found> {
+    fn upper(x: f64) -> f64 {
+        let x = f64::from_bits(x.to_bits() & 0xffff_ffff_0000_0000);
+        if x.is_subnormal() { 0f64.copysign(x) } else { x }
+    }
+    let pair = match (op.base, op.rest.as_slice()) {
+        ("rcp", ["approx", _]) => lanes!(|a: f64| -> f64 { upper(1.0 / upper(a)) }),
+        ("rsqrt", ["approx", _]) => lanes!(|a: f64| -> f64 { upper(1.0 / upper(a).sqrt()) }),
+        _ => return None,
+    };
+    Some(Found::new(Class::Float64, pair))
+}
+
 fn double(op: &Opcode<'_>) -> Option<Found> {
     let modifiers = &op.rest[..op.rest.len() - 1];
     let pair = match (op.base, modifiers) {
@@ -150,6 +205,10 @@ fn double(op: &Opcode<'_>) -> Option<Found> {
         ("div", ["rn"]) => lanes!(|a: f64, b: f64| -> f64 { a / b }),
         ("sqrt", ["rn"]) => lanes!(|a: f64| -> f64 { a.sqrt() }),
         ("rcp", ["rn"]) => lanes!(|a: f64| -> f64 { 1.0 / a }),
+        ("add" | "sub" | "mul" | "fma" | "div" | "sqrt" | "rcp", ["rz"]) => directed64!(op.base, Toward::Zero),
+        ("add" | "sub" | "mul" | "fma" | "div" | "sqrt" | "rcp", ["rm"]) => directed64!(op.base, Toward::Minus),
+        ("add" | "sub" | "mul" | "fma" | "div" | "sqrt" | "rcp", ["rp"]) => directed64!(op.base, Toward::Plus),
+        ("rsqrt", ["approx"]) => lanes!(|a: f64| -> f64 { 1.0 / a.sqrt() }),
         ("min", []) => lanes!(|a: f64, b: f64| -> f64 { a.min(b) }),
         ("max", []) => lanes!(|a: f64, b: f64| -> f64 { a.max(b) }),
         ("abs", []) => lanes!(|a: f64| -> f64 { a.abs() }),
@@ -158,66 +217,4 @@ fn double(op: &Opcode<'_>) -> Option<Found> {
         _ => return None,
     };
     Some(Found::new(Class::Float64, pair))
-}
-
-/// A direction of rounding other than to nearest.
-#[derive(Clone, Copy, PartialEq)]
-enum Toward {
-    Zero,
-    Minus,
-    Plus,
-}
-
-/// Rounds `s + rest` (exact, `rest` below half a unit of `s`) to f32.
-fn directed(s: f64, rest: f64, toward: Toward) -> f32 {
-    let near = s as f32;
-    if !s.is_finite() {
-        return near;
-    }
-    let below = |x: f32| {
-        // Is x less than s + rest?
-        let x = f64::from(x);
-        if x == s { rest > 0.0 } else { x < s }
-    };
-    let above = |x: f32| {
-        let x = f64::from(x);
-        if x == s { rest < 0.0 } else { x > s }
-    };
-    let up = toward == Toward::Plus || toward == Toward::Zero && (s < 0.0 || s == 0.0 && rest < 0.0);
-    if up {
-        if below(near) { near.next_up() } else { near }
-    } else if above(near) {
-        near.next_down()
-    } else {
-        near
-    }
-}
-
-/// a + b exactly, as a rounded sum and the rest.
-fn exact_sum(a: f64, b: f64) -> (f64, f64) {
-    let s = a + b;
-    let t = s - a;
-    (s, (a - (s - t)) + (b - t))
-}
-
-fn sum(a: f32, b: f32, toward: Toward) -> f32 {
-    let (s, rest) = exact_sum(f64::from(a), f64::from(b));
-    if s == 0.0 { signed_zero(a, b, toward) } else { directed(s, rest, toward) }
-}
-
-fn product(a: f32, b: f32, toward: Toward) -> f32 {
-    let s = f64::from(a) * f64::from(b);
-    if s == 0.0 { a * b } else { directed(s, 0.0, toward) }
-}
-
-fn fused(a: f32, b: f32, c: f32, toward: Toward) -> f32 {
-    let p = f64::from(a) * f64::from(b);
-    let (s, rest) = exact_sum(p, f64::from(c));
-    if s == 0.0 { signed_zero(p as f32, c, toward) } else { directed(s, rest, toward) }
-}
-
-/// A sum that is zero: negative when rounding down, unless both are positive zeros.
-fn signed_zero(a: f32, b: f32, toward: Toward) -> f32 {
-    let both = |negative: bool| a.is_sign_negative() == negative && b.is_sign_negative() == negative;
-    if both(true) || toward == Toward::Minus && !both(false) { -0.0 } else { 0.0 }
 }

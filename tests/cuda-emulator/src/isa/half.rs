@@ -85,6 +85,12 @@ fn b(x: u16) -> f64 {
     f64::from(from_bf16(x))
 }
 
+/// Negative results become 0; NaN stays.
+#[inline(always)]
+fn relu(x: f64) -> f64 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
 macro_rules! half {
     ($t:expr, $from16:ident, $to16:ident, |$($x:ident),+| $e:expr) => {
         match $t {
@@ -109,7 +115,9 @@ enum Kind {
 /// Half-precision arithmetic: in f64, rounded once (a product of two is exact there, and so are most sums).
 #[must_use]
 pub fn find(op: &Opcode<'_>) -> Option<Found> {
-    let (base, rest) = op.plain()?;
+    // `ex2.approx.ftz.bf16` alone has `.ftz`, and always.
+    let brain_ex2 = op.ftz && !op.sat && op.base == "ex2";
+    let (base, rest) = if brain_ex2 { (op.base, op.rest.as_slice()) } else { op.plain()? };
     let (&last, modifiers) = rest.split_last()?;
     let (kind, brain) = match last {
         "f16" => (Kind::Scalar, false),
@@ -118,6 +126,9 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
         "bf16x2" => (Kind::Pair, true),
         _ => return None,
     };
+    if brain_ex2 && (!brain || modifiers != ["approx"]) {
+        return None;
+    }
     let found: (Handler, &'static [Arg]) = match (base, modifiers, brain) {
         ("add", [] | ["rn"], false) => half!(kind, h, to_f16, |x, y| x + y),
         ("sub", [] | ["rn"], false) => half!(kind, h, to_f16, |x, y| x - y),
@@ -135,6 +146,16 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
             Kind::Scalar => lanes!(|x: u16| -> u16 { x & 0x7fff }),
             Kind::Pair => lanes!(|x: u32| -> u32 { x & 0x7fff_7fff }),
         },
+        ("ex2", ["approx"], false) => half!(kind, h, to_f16, |x| x.exp2()),
+        ("tanh", ["approx"], false) => half!(kind, h, to_f16, |x| x.tanh()),
+        ("ex2", ["approx"], true) if brain_ex2 => half!(kind, b, to_bf16_exact, |x| if x.abs() < 1.17549435e-38 { 1.0 } else { x.exp2() }),
+        ("tanh", ["approx"], true) => half!(kind, b, to_bf16_exact, |x| x.tanh()),
+        ("fma", ["rn", "relu"], false) => half!(kind, h, to_f16, |x, y, w| relu(x.mul_add(y, w))),
+        ("fma", ["rn", "relu"], true) => half!(kind, b, to_bf16_exact, |x, y, w| relu(x.mul_add(y, w))),
+        ("max", ["NaN"], false) => half!(kind, h, to_f16, |x, y| if x.is_nan() || y.is_nan() { f64::NAN } else { x.max(y) }),
+        ("min", ["NaN"], false) => half!(kind, h, to_f16, |x, y| if x.is_nan() || y.is_nan() { f64::NAN } else { x.min(y) }),
+        ("max", ["NaN"], true) => half!(kind, b, to_bf16_exact, |x, y| if x.is_nan() || y.is_nan() { f64::NAN } else { x.max(y) }),
+        ("min", ["NaN"], true) => half!(kind, b, to_bf16_exact, |x, y| if x.is_nan() || y.is_nan() { f64::NAN } else { x.min(y) }),
         ("max", [], false) => half!(kind, h, to_f16, |x, y| x.max(y)),
         ("min", [], false) => half!(kind, h, to_f16, |x, y| x.min(y)),
         ("max", [], true) => half!(kind, b, to_bf16_exact, |x, y| x.max(y)),

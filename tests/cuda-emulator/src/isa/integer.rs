@@ -20,6 +20,9 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
     if op.sat {
         return match (op.base, op.rest.as_slice(), op.ftz) {
             ("add", ["s32"], false) => Some(found(lanes!(|a: i32, b: i32| -> i32 { a.saturating_add(b) }))),
+            ("mad", ["hi", "s32"], false) => Some(found(lanes!(|a: i32, b: i32, c: i32| -> i32 {
+                (((i64::from(a) * i64::from(b)) >> 32) as i32).saturating_add(c)
+            }))),
             ("sub", ["s32"], false) => Some(found(lanes!(|a: i32, b: i32| -> i32 { a.saturating_sub(b) }))),
             _ => None,
         };
@@ -41,6 +44,12 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
         ("mad", ["hi", "u32"]) => Some(lanes!(|a: u32, b: u32, c: u32| -> u32 {
             ((u64::from(a) * u64::from(b)) >> 32).wrapping_add(u64::from(c)) as u32
         })),
+        ("mad", ["hi", "s64"]) => Some(lanes!(|a: i64, b: i64, c: i64| -> i64 {
+            (((i128::from(a) * i128::from(b)) >> 64) as i64).wrapping_add(c)
+        })),
+        ("mad", ["hi", "u64"]) => Some(lanes!(|a: u64, b: u64, c: u64| -> u64 {
+            (((u128::from(a) * u128::from(b)) >> 64) as u64).wrapping_add(c)
+        })),
         ("mul", ["wide", t]) => match *t {
             "s16" => Some(lanes!(|a: i16, b: i16| -> i32 { i32::from(a) * i32::from(b) })),
             "u16" => Some(lanes!(|a: u16, b: u16| -> u32 { u32::from(a) * u32::from(b) })),
@@ -55,7 +64,6 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
             "u32" => Some(lanes!(|a: u32, b: u32, c: u64| -> u64 { (u64::from(a) * u64::from(b)).wrapping_add(c) })),
             _ => None,
         },
-        ("mul24", ["lo", "u32"]) => Some(lanes!(|a: u32, b: u32| -> u32 { (a & 0xff_ffff).wrapping_mul(b & 0xff_ffff) })),
         ("div", [t]) => typed!(*t; "s16" i16, "u16" u16, "s32" i32, "u32" u32, "s64" i64, "u64" u64;
             T => lanes!(|a: T, b: T| -> T { if b == 0 { !0 } else { a.wrapping_div(b) } })),
         ("rem", [t]) => typed!(*t; "s16" i16, "u16" u16, "s32" i32, "u32" u32, "s64" i64, "u64" u64;
@@ -66,16 +74,12 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
             T => lanes!(|a: T, b: T| -> T { a.max(b) })),
         ("abs", [t]) => typed!(*t; "s16" i16, "s32" i32, "s64" i64; T => lanes!(|a: T| -> T { a.wrapping_abs() })),
         ("neg", [t]) => typed!(*t; "s16" i16, "s32" i32, "s64" i64; T => lanes!(|a: T| -> T { a.wrapping_neg() })),
+        ("sad", ["u16"]) => Some(lanes!(|a: u16, b: u16, c: u16| -> u16 { a.abs_diff(b).wrapping_add(c) })),
+        ("sad", ["s16"]) => Some(lanes!(|a: i16, b: i16, c: u16| -> u16 { a.abs_diff(b).wrapping_add(c) })),
+        ("sad", ["u64"]) => Some(lanes!(|a: u64, b: u64, c: u64| -> u64 { a.abs_diff(b).wrapping_add(c) })),
+        ("sad", ["s64"]) => Some(lanes!(|a: i64, b: i64, c: u64| -> u64 { a.abs_diff(b).wrapping_add(c) })),
         ("sad", ["u32"]) => Some(lanes!(|a: u32, b: u32, c: u32| -> u32 { a.abs_diff(b).wrapping_add(c) })),
         ("sad", ["s32"]) => Some(lanes!(|a: i32, b: i32, c: u32| -> u32 { a.abs_diff(b).wrapping_add(c) })),
-        ("dp4a", ["s32", "s32"]) => Some(lanes!(|a: u32, b: u32, c: i32| -> i32 {
-            let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
-            (0..4).fold(c, |c, k| c.wrapping_add(i32::from(a[k] as i8) * i32::from(b[k] as i8)))
-        })),
-        ("dp4a", ["u32", "u32"]) => Some(lanes!(|a: u32, b: u32, c: u32| -> u32 {
-            let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
-            (0..4).fold(c, |c, k| c.wrapping_add(u32::from(a[k]) * u32::from(b[k])))
-        })),
         _ => None,
     };
     pair.map(found)

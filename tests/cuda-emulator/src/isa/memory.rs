@@ -13,6 +13,8 @@ use crate::ptx::module::{Space, Width, type_bytes};
 const SIGNED: u8 = 8;
 /// Bit of `small[1]`: the registers have 64 bits.
 const WIDE: u8 = 16;
+/// Bit of `small[1]`: the load is ordered with atomics.
+const ORDERED: u8 = 64;
 /// Bit of `small[1]`: the address register has 64 bits.
 pub const ADDRESS64: u8 = 32;
 
@@ -75,7 +77,8 @@ fn transfer(op: &Opcode<'_>, rest: &[&str], loads: bool) -> Option<Found> {
     if width == Width::Pred || bytes == 8 && !wide || bytes == 4 && width == Width::B16 {
         return None;
     }
-    let mut flags = lanes;
+    let ordered = modifiers.iter().any(|m| matches!(*m, "volatile" | "relaxed" | "acquire"));
+    let mut flags = lanes | if ordered && loads { ORDERED } else { 0 };
     flags |= if t.starts_with('s') { SIGNED } else { 0 } | if wide { WIDE } else { 0 };
     let run: Handler = match (loads, place.0) {
         (true, Space::Global) => load::<0>,
@@ -155,7 +158,8 @@ const fn space_of(code: u8) -> Space {
 fn load<const SPACE: u8>(m: &mut Machine<'_>, c: &Code, mask: u32) -> Step {
     let (bytes, count) = (u64::from(c.small[0]), usize::from(c.small[1] & 7));
     let a = m.addresses(c, c.r[count], c.small[1] & ADDRESS64 != 0);
-    let places = m.places(space_of(SPACE), &a, mask, bytes * count as u64, Access::Read)?;
+    let access = if c.small[1] & ORDERED == 0 { Access::Read } else { Access::OrderedRead };
+    let places = m.places(space_of(SPACE), &a, mask, bytes * count as u64, access)?;
     // SAFETY: the places were found accessible for bytes * count bytes each.
     unsafe {
         if bytes == 4 && c.small[1] & WIDE == 0 {

@@ -12,6 +12,8 @@ pub mod integer;
 pub mod matrix;
 pub mod memory;
 pub mod moves;
+pub mod rounding;
+pub mod simd;
 pub mod warp;
 
 use crate::decode::operands::Arg;
@@ -115,6 +117,7 @@ impl Found {
 pub const SEARCHES: &[fn(&Opcode<'_>) -> Option<Found>] =
     &[
         integer::find,
+        simd::find,
         bits::find,
         float::find,
         half::find,

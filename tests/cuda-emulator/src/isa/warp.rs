@@ -36,7 +36,8 @@ pub fn find(op: &Opcode<'_>) -> Option<Found> {
         ("activemask", ["b32"]) => found(active_mask, &[Arg::D(B32)]),
         ("match", ["any", "sync", "b32"]) => found(match_any::<u32>, &[Arg::D(B32), Arg::S(B32), Arg::S(B32)]),
         ("match", ["any", "sync", "b64"]) => found(match_any::<u64>, &[Arg::D(B32), Arg::S(B64), Arg::S(B32)]),
-        ("match", ["all", "sync", "b32"]) => found(match_all, &[Arg::DWithPred(B32), Arg::S(B32), Arg::S(B32)]),
+        ("match", ["all", "sync", "b64"]) => found(match_all::<u64>, &[Arg::DWithPred(B32), Arg::S(B64), Arg::S(B32)]),
+        ("match", ["all", "sync", "b32"]) => found(match_all::<u32>, &[Arg::DWithPred(B32), Arg::S(B32), Arg::S(B32)]),
         ("redux", ["sync", what, kind]) => {
             let run: Handler = match (*what, *kind) {
                 ("add", "u32" | "s32") => redux::<0>,
@@ -73,6 +74,23 @@ fn source_lane<const MODE: u8>(lane: u32, b: u32, c: u32) -> (u32, bool) {
         }
     };
     if inside { (from, true) } else { (lane, false) }
+}
+
+const MODES: [&str; 4] = ["up", "down", "bfly", "idx"];
+
+/// The mode of a `shfl.sync`.
+#[must_use]
+pub fn mode(opcode: &str) -> Option<u8> {
+    let name = opcode.split('.').nth(2)?;
+    MODES.iter().position(|mode| *mode == name).map(|mode| mode as u8)
+}
+
+/// The lane from which each lane takes its value in a `shfl.sync` of this mode.
+#[must_use]
+pub fn sources(m: &Machine<'_>, c: &Code, mode: u8) -> [u32; 32] {
+    let (b, clamp) = (m.get::<u32>(c.r[3]), m.get::<u32>(c.r[4]));
+    let source = [source_lane::<0>, source_lane::<1>, source_lane::<2>, source_lane::<3>][usize::from(mode & 3)];
+    std::array::from_fn(|lane| source(lane as u32, b[lane], clamp[lane]).0 & 31)
 }
 
 fn shuffle<const MODE: u8>(m: &mut Machine<'_>, c: &Code, mask: u32) -> Step {
@@ -132,9 +150,9 @@ fn match_any<R: crate::exec::lanes::Raw + PartialEq>(m: &mut Machine<'_>, c: &Co
     Ok(())
 }
 
-fn match_all(m: &mut Machine<'_>, c: &Code, mask: u32) -> Step {
+fn match_all<R: crate::exec::lanes::Raw + PartialEq>(m: &mut Machine<'_>, c: &Code, mask: u32) -> Step {
     m.check_members(m.get::<u32>(c.r[3]), mask)?;
-    let a = m.get::<u32>(c.r[2]);
+    let a = *m.get::<R>(c.r[2]);
     let first = a[mask.trailing_zeros() as usize];
     let all = lanes_of(mask).all(|lane| a[lane] == first);
     m.put(c.r[0], mask, &[if all { mask } else { 0 }; 32]);

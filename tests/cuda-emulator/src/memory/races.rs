@@ -11,13 +11,23 @@
 pub enum Access {
     /// Loads.
     Read,
+    /// Loads of global memory that have an order (`volatile`, `relaxed`, `acquire`): no race with atomics.
+    OrderedRead,
     /// Stores.
     Write,
     /// Reads and writes in one step; atomics do not race with each other.
     Atomic,
 }
 
-/// Bit of a record: it was an atomic operation.
+impl Access {
+    /// Whether it loads and does nothing else.
+    #[must_use]
+    pub const fn reads_only(self) -> bool {
+        matches!(self, Access::Read | Access::OrderedRead)
+    }
+}
+
+/// Bit of a record: it was an atomic operation, or loads that were all ordered.
 const ATOMIC: u64 = 1 << 4;
 /// Bit of a shared record: an asynchronous copy is on its way to the word.
 const PENDING: u64 = 1 << 5;
@@ -89,7 +99,7 @@ impl SharedRaces {
             }
         }
         let same_interval = read >> 32 == u64::from(actor.interval);
-        if access == Access::Read {
+        if access.reads_only() {
             let mut new = Self::pack(actor, bits, 0);
             if actor.several {
                 new = new & !(0xfff << 6) | (SEVERAL_LANES | me >> 5 << 5) << 6;
@@ -183,13 +193,16 @@ pub unsafe fn global_access(
     let (w, r) = (write.load(Relaxed), read.load(Relaxed));
     let me = actor.record;
     if w >> 49 == me >> 49 && w >> 5 != me >> 5 {
-        let atomics = access == Access::Atomic && w & ATOMIC != 0;
+        let atomics = matches!(access, Access::Atomic | Access::OrderedRead) && w & ATOMIC != 0;
         if w & bits != 0 && !atomics && global_unordered(w, me) {
             return Err(global_conflict(w, me, if w & ATOMIC != 0 { Access::Atomic } else { Access::Write }));
         }
     }
     let same_launch = r >> 49 == me >> 49;
-    if access == Access::Read {
+    if access.reads_only() {
+        // Ordered only as long as every reader is.
+        let ordered = access == Access::OrderedRead && (!same_launch || r & ATOMIC != 0 || r & 15 == 0);
+        let me = me | if ordered { ATOMIC } else { 0 };
         let mut new = me | bits;
         if same_launch && r >> 5 != me >> 5 {
             if r >> 25 != me >> 25 {
@@ -203,7 +216,8 @@ pub unsafe fn global_access(
         }
         return Ok(!same_launch);
     }
-    if same_launch && r >> 5 != me >> 5 && r & bits != 0 && global_unordered(r, me) {
+    let atomics = access == Access::Atomic && r & ATOMIC != 0;
+    if same_launch && r >> 5 != me >> 5 && r & bits != 0 && !atomics && global_unordered(r, me) {
         return Err(global_conflict(r, me, Access::Read));
     }
     write.store(me | bits | if access == Access::Atomic { ATOMIC } else { 0 }, Relaxed);
@@ -215,9 +229,9 @@ pub unsafe fn global_access(
 /// # Safety
 /// `place` points to two records.
 pub unsafe fn global_record(place: *mut u64, bits: u64, actor: GlobalActor, access: Access) {
-    let flags = if access == Access::Atomic { ATOMIC } else { 0 };
+    let flags = if matches!(access, Access::Atomic | Access::OrderedRead) { ATOMIC } else { 0 };
     // SAFETY: the caller's.
-    unsafe { *place.add(usize::from(access == Access::Read)) = actor.record | bits | flags };
+    unsafe { *place.add(usize::from(access.reads_only())) = actor.record | bits | flags };
 }
 
 fn global_unordered(record: u64, me: u64) -> bool {

@@ -59,7 +59,14 @@ pub fn tokens(text: &str) -> Result<Vec<(Token, u32)>, PtxError> {
                 while bytes[end..].starts_with(b"::") && bytes.get(end + 2).is_some_and(|&b| word_part(b)) {
                     end = run(bytes, end + 2, word_part);
                 }
-                out.push((Token::Word(text[at..end].to_string()), line));
+                // Directives and types may stand without a space between, as in `.reg.b32`.
+                let word = &text[at..end];
+                let cuts = word.match_indices('.').map(|(k, _)| k).filter(|&k| k > 0 && c == b'.');
+                let mut from = 0;
+                for cut in cuts.chain([word.len()]) {
+                    out.push((Token::Word(word[from..cut].to_string()), line));
+                    from = cut;
+                }
                 at = end;
             }
             _ => {
