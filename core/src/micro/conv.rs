@@ -1,7 +1,7 @@
 //! Convolution: one filter at a time, over all images of the batch.
 
 use super::pass::{Backward, Forward, Parts, Pass, take, take_mut};
-use super::rows::lend;
+use super::rows::{lend, remember, remembered};
 use super::runs::{runs, runs_mut};
 use super::stage::{Head, Stage};
 use super::update::Receive;
@@ -122,10 +122,8 @@ pub(super) fn forward(
     let (of_stage, pixels) = (stage.shape().channels, stage.shape().pixels().max(1));
     let mut noise = pass.noise(weight, Role::Weight, at);
     for row in rows {
-        let (filter, scale) = weight.at_point(row, lend(&mut noise), None, parts.state.weights, row_scratch)?;
-        if stage.again {
-            *parts.scales.get_mut(stage.kept + row)? = scale;
-        }
+        let (filter, scale) = weight.at_point(row, lend(&mut noise), parts.state.weights, row_scratch)?;
+        remember(stage, row, scale, parts.scales)?;
         // The bias waits where the first image's channel begins.
         let bias = *y.get(row * pixels)?;
         let (channel, channels) = group_of(groups, &geometry, row);
@@ -169,8 +167,8 @@ pub(super) fn backward(
     for row in rows {
         let mut filter: &[f32] = &[];
         if stage.input_gradient {
-            let scale = parts.scales.get(stage.kept + row).copied().filter(|_| stage.again);
-            (filter, _) = weight.at_point(row, lend(&mut noise), scale, parts.state.weights, row_scratch)?;
+            let (noise, scale) = (lend(&mut noise), remembered(stage, row, parts.scales)?);
+            filter = weight.part(row, 0..weight.row_len, noise, scale, parts.state.weights, row_scratch)?;
         }
         let trained = weight.range(row);
         gradient.fill(0.0);

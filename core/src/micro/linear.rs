@@ -3,8 +3,8 @@
 use super::built;
 use super::pass::{Backward, Forward, Parts, Pass, State, take};
 use super::relu;
-use super::rows::{NextNoise, lend};
-use super::runs::runs_mut;
+use super::rows::{NextNoise, lend, remember, remembered};
+use super::runs::{runs, runs_mut};
 use super::session::copy;
 use super::stage::{Stage, block};
 use super::update::Receive;
@@ -39,9 +39,7 @@ pub(super) fn forward(
         } else {
             in_parts(stage, row, noise, parts.state.weights, buffers)?
         };
-        if stage.again {
-            *parts.scales.get_mut(stage.kept + row)? = scale;
-        }
+        remember(stage, row, scale, parts.scales)?;
         if stage.relu {
             cut(stage, row, pass.images, buffers)?;
         }
@@ -76,7 +74,7 @@ fn whole(
     weights: &[f32],
     buffers: &mut Forward<'_>,
 ) -> Option<f32> {
-    let (filter, scale) = stage.weight()?.at_point(row, noise, None, weights, buffers.scratch)?;
+    let (filter, scale) = stage.weight()?.at_point(row, noise, weights, buffers.scratch)?;
     add_dots(filter, 0, buffers.x, filter.len(), row, buffers.y, stage.shape().channels);
     Some(scale)
 }
@@ -218,12 +216,17 @@ pub(super) fn backward(
     let mut buffers = pass.backward_buffers(stage, parts.stages, parts.values, images);
     let buffers = buffers.as_mut()?; // Where it lies: moved, it would be on the stack twice.
     let mut noise = if stage.input_gradient { pass.noise(stage.weight()?, Role::Weight, at) } else { None };
-    for row in rows {
+    for row in rows.clone() {
         if stage.input_gradient {
-            let scale = if stage.again { *parts.scales.get(stage.kept + row)? } else { 0.0 };
+            let scale = remembered(stage, row, parts.scales)?;
             pass_on(stage, row, lend(&mut noise), scale, parts.state.weights, buffers)?;
         }
         learn(stage, row, pass.images, receive, &mut parts.state, buffers)?;
+    }
+    let outputs = stage.shape().channels;
+    // All at once: one by one, each would cost as much as twenty weights.
+    if rows.end == outputs {
+        learn_biases(stage, buffers.dy, outputs, receive, &mut parts.state)?;
     }
     Some(())
 }
@@ -264,7 +267,7 @@ fn pass_on(
     Some(())
 }
 
-/// Hands on the gradients of a neuron's weights and of its bias.
+/// Hands on the gradients of a neuron's weights.
 #[inline(never)]
 fn learn(
     stage: &Stage<'_>,
@@ -288,11 +291,29 @@ fn learn(
             }
         }
     }
-    if let Some(range) = stage.bias().and_then(|bias| bias.range(row)) {
-        let sum = column.iter().fold(0.0, |sum, g| sum + g);
-        receive.take(state, range, 1.0, &[sum])?;
-    }
     Some(())
+}
+
+/// Hands on the biases' gradients: sums over images, which take the place of the first image's.
+#[inline(never)]
+fn learn_biases(
+    stage: &Stage<'_>,
+    dy: &mut [f32],
+    outputs: usize,
+    receive: &Receive,
+    state: &mut State<'_>,
+) -> Option<()> {
+    let Some(bias) = stage.bias() else { return Some(()) };
+    let mut count = 0;
+    for row in 0..outputs {
+        if bias.range(row).is_some() {
+            let sum = Column { dy, outputs, row }.iter().fold(0.0, |sum, g| sum + g);
+            *dy.get_mut(count)? = sum;
+            count += 1;
+        }
+    }
+    let start = bias.range(0).map_or(0, |range| range.start);
+    receive.take(state, start..start + count, 1.0, dy.get(..count)?)
 }
 
 /// dx of each image += its gradient times a part of the neuron's weights, of which the first is number `start`.
@@ -309,28 +330,29 @@ fn spread(column: Column<'_>, filter: &[f32], start: usize, inputs: usize, dx: &
 /// gradient = sum over images of the neuron's gradient times the part of the image that begins at `start`.
 #[inline(never)]
 fn sum_images(column: Column<'_>, x: &[f32], start: usize, inputs: usize, gradient: &mut [f32]) {
-    let mut x = x.get(start..).unwrap_or_default();
+    let mut start = start;
     let mut rest = gradient;
     while !rest.is_empty() {
         let done = match rest.len() {
-            16.. if built::WIDE => sum_block::<16>(column, x, inputs, rest),
-            8.. if built::WIDE => sum_block::<8>(column, x, inputs, rest),
-            _ => sum_block::<1>(column, x, inputs, rest),
+            16.. if built::WIDE => sum_block::<16>(column, x, start, inputs, rest),
+            8.. if built::WIDE => sum_block::<8>(column, x, start, inputs, rest),
+            _ => sum_block::<1>(column, x, start, inputs, rest),
         };
         rest = rest.get_mut(done..).unwrap_or_default();
-        x = x.get(done..).unwrap_or_default();
+        start += done;
     }
 }
 
-/// The same for the first `W` values of each image, whose sums stay in registers.
+/// The same for the first `W` values from there on, whose sums stay in registers.
 #[inline(always)]
-fn sum_block<const W: usize>(column: Column<'_>, x: &[f32], inputs: usize, to: &mut [f32]) -> usize {
-    let (mut x, mut dy) = (x, column.dy.get(column.row..).unwrap_or_default());
+fn sum_block<const W: usize>(column: Column<'_>, x: &[f32], start: usize, inputs: usize, to: &mut [f32]) -> usize {
     let mut sums = [0.0f32; W];
-    while let (Some(values), Some(g)) = (x.first_chunk::<W>(), dy.first()) {
+    for (x, dy) in runs(x, inputs).zip(runs(column.dy, column.outputs)) {
+        // The same for all images, so that the loop need not ask; with a break the sums would be set to 0 many times.
+        let (Some(values), Some(g)) = (x.get(start..).and_then(|x| x.first_chunk::<W>()), dy.get(column.row)) else {
+            return W;
+        };
         sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += g * x);
-        let (Some(later), Some(others)) = (x.get(inputs..), dy.get(column.outputs..)) else { break };
-        (x, dy) = (later, others);
     }
     if let Some(to) = to.first_chunk_mut() {
         *to = sums;

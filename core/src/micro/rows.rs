@@ -4,6 +4,7 @@ use super::Weights;
 use super::pass::Pass;
 use super::session::copy;
 use super::parameters::Parameter;
+use super::stage::Stage;
 use crate::noise::Noise;
 use crate::noise::sequence::Sequence;
 use crate::plan::Role;
@@ -18,32 +19,37 @@ pub(super) fn lend<'n>(noise: &'n mut NextNoise<'_>) -> NextNoise<'n> {
     noise.as_mut().map(|(noise, at)| (*noise, &mut **at))
 }
 
+/// Keeps the scale of a filter's noise for the backward pass, where that needs it.
+pub(super) fn remember(stage: &Stage<'_>, row: usize, scale: f32, scales: &mut [f32]) -> Option<()> {
+    if stage.again {
+        *scales.get_mut(stage.kept + row)? = scale;
+    }
+    Some(())
+}
+
+/// The scale that was kept; 0 where there is no noise.
+pub(super) fn remembered(stage: &Stage<'_>, row: usize, scales: &[f32]) -> Option<f32> {
+    if stage.again { scales.get(stage.kept + row).copied() } else { Some(0.0) }
+}
+
 impl<'m> Parameter<'m> {
-    /// Filter `row`, and the scale of its noise, which `scale` gives when it is known already. `scratch` has room for the
-    /// filter.
+    /// Filter `row`, and the scale of its noise. `scratch` has room for the filter.
     pub(super) fn at_point<'a>(
         &self,
         row: usize,
-        noise: NextNoise<'_>,
-        scale: Option<f32>,
+        mut noise: NextNoise<'_>,
         weights: &'a [f32],
         scratch: &'a mut [f32],
     ) -> Option<(&'a [f32], f32)>
     where
         'm: 'a,
     {
-        match (noise, self.range(row), scale) {
-            (Some((noise, at)), Some(range), None) => {
-                let to = scratch.get_mut(..self.row_len)?;
-                let scale = noise.perturb_filter(at, weights.get(range)?, to);
-                Some((to, scale))
-            }
-            (noise, _, scale) => {
-                let scale = scale.unwrap_or(0.0);
-                let filter = self.part(row, 0..self.row_len, noise, scale, weights, scratch)?;
-                Some((filter, scale))
-            }
+        if let (Some((noise, at)), Some(range)) = (&mut noise, self.range(row)) {
+            let to = scratch.get_mut(..self.row_len)?;
+            let scale = noise.perturb_filter(at, weights.get(range)?, to);
+            return Some((to, scale));
         }
+        Some((self.part(row, 0..self.row_len, noise, 0.0, weights, scratch)?, 0.0))
     }
 
     /// A part of filter `row`, whose noise has this scale. `scratch` has room for the part.

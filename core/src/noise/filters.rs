@@ -24,7 +24,7 @@ impl Noise {
     /// Writes the next filter plus its noise to `to`, which is as long, and returns the noise's scale.
     pub(crate) fn perturb_filter(&self, at: &mut Sequence, clean: &[f32], to: &mut [f32]) -> f32 {
         if self.kind() == (Scaling::PerFilter, Distribution::Uniform) {
-            let squares = at.odds_and_squares(to);
+            let squares = at.draw(None, clean, to);
             let scale = self.uniform_scale(clean, squares);
             add_uniform(scale, clean, to);
             scale
@@ -42,11 +42,9 @@ impl Noise {
                 return self.uniform_scale(clean, at.clone().squares(clean.len()));
             }
             (Scaling::PerFilter, Distribution::Uniform) => {
-                let (mut at, mut squares, mut left) = (at.clone(), 0, clean.len());
-                while left > 0 && !scratch.is_empty() {
-                    let most = left.min(scratch.len());
-                    squares += at.odds_and_squares(scratch.get_mut(..most).unwrap_or_default());
-                    left -= most;
+                let (mut at, mut squares) = (at.clone(), 0);
+                for clean in clean.chunks(scratch.len().max(1)) {
+                    squares += at.draw(None, clean, scratch.get_mut(..clean.len()).unwrap_or_default());
                 }
                 return self.uniform_scale(clean, squares);
             }
@@ -71,8 +69,13 @@ impl Noise {
     pub(crate) fn perturb_part(&self, at: &mut Sequence, scale: f32, clean: &[f32], to: &mut [f32]) {
         let per_weight = self.kind().0 == Scaling::PerWeight;
         if self.kind().1 == Distribution::Uniform && !per_weight {
-            at.odds(to);
-            return add_uniform(scale, clean, to);
+            if WIDE {
+                at.draw(Some(scale), clean, to);
+            } else {
+                at.draw(None, clean, to);
+                add_uniform(scale, clean, to);
+            }
+            return;
         }
         self.units(at, clean, to);
         let per_weight = per_weight && self.kind().1 != Distribution::Dropout;
@@ -110,11 +113,11 @@ impl Noise {
         match self.kind().1 {
             Distribution::Gaussian => at.normals(to),
             Distribution::Uniform => {
-                at.odds(to);
+                at.draw(None, clean, to);
                 to.iter_mut().for_each(|to| *to = -negative_odd(*to) as f32);
             }
             Distribution::Dropout => {
-                at.odds(to);
+                at.draw(None, clean, to);
                 let threshold = self.threshold();
                 for (to, w) in to.iter_mut().zip(clean) {
                     let half = (!negative_odd(*to) >> 1) as u16;
@@ -125,10 +128,20 @@ impl Noise {
     }
 
     fn uniform_scale(&self, clean: &[f32], squares: u64) -> f32 {
-        let of_noise = libm::sqrtf(squares as f32) * UNIT;
+        let of_noise = libm::sqrtf(rounded(squares)) * UNIT;
         let scale = self.ratio(clean, of_noise) * UNIT;
         if self.negative { -scale } else { scale }
     }
+}
+
+/// `value as f32` in half the instructions that compilers take for it without a 64-bit unit.
+fn rounded(value: u64) -> f32 {
+    let zeros = (value | 1).leading_zeros();
+    let first = value << zeros;
+    // What 32 bits have no room for is at most more than nothing, for the rounding.
+    let word = (first >> 32) as u32 | u32::from(first as u32 != 0);
+    // 2^(32 - zeros)
+    word as f32 * f32::from_bits((159 - zeros) << 23)
 }
 
 /// The norm of one value.
@@ -165,6 +178,20 @@ mod tests {
         let mut theta = vec![0.0; clean.len()];
         noise.fill(key, clean.len() / row_len, row_len, clean, &mut theta);
         clean.iter().zip(&theta).map(|(w, t)| w + t).collect()
+    }
+
+    #[test]
+    fn sums_are_rounded_to_nearest() {
+        let mut state = 1u64;
+        for i in 0..200_000u32 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Of any length, among them ties and those just beside ties.
+            let value = state >> (i % 64);
+            let tie = (value | 1 << 63) >> 39 << 39 >> (i % 40) | (1 << 38 >> (i % 40));
+            for value in [value, tie, tie - 1, tie + 1, 0, u64::MAX, u64::from(u32::MAX)] {
+                assert_eq!(rounded(value).to_bits(), (value as f32).to_bits(), "{value}");
+            }
+        }
     }
 
     #[test]

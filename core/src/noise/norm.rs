@@ -16,9 +16,7 @@ pub fn norm(values: &[f32]) -> f32 {
         for group in groups {
             add_squares(&mut lanes, group);
         }
-        if !rest.is_empty() {
-            add_rest(&mut lanes, rest);
-        }
+        add_squares(&mut lanes, rest);
         total += combined(&lanes);
     }
     libm::sqrtf(total)
@@ -45,12 +43,6 @@ impl RunningNorm {
         // Lanes that nothing was added to are zeros, which change no sum.
         libm::sqrtf(self.total + combined(&self.lanes))
     }
-}
-
-/// The same for fewer values than lanes.
-#[inline(never)]
-fn add_rest(lanes: &mut [f32; LANES], values: &[f32]) {
-    add_squares(lanes, values);
 }
 
 fn add_squares(lanes: &mut [f32], values: &[f32]) {

@@ -91,60 +91,46 @@ impl Sequence {
         (len as i64 - 4 * sum).cast_unsigned()
     }
 
-    /// Writes the next elements' odd integers, as [`negative_odd`] reads them.
-    pub(crate) fn odds(&mut self, to: &mut [f32]) {
-        if WIDE {
-            self.draw::<false>(to);
-        } else {
-            self.draw::<true>(to);
-        }
-    }
-
-    /// The same, and the sum of their squares.
-    pub(crate) fn odds_and_squares(&mut self, to: &mut [f32]) -> u64 {
-        self.draw::<true>(to)
-    }
-
-    fn draw<const SQUARES: bool>(&mut self, to: &mut [f32]) -> u64 {
+    /// Writes to `to` what the next elements give: `clean`, which is as long, plus their odd integers times the scale
+    /// when that is known; else these integers, as [`negative_odd`] reads them. Then it returns the sum of their squares.
+    #[inline(never)]
+    pub(crate) fn draw(&mut self, scale: Option<f32>, mut clean: &[f32], mut to: &mut [f32]) -> u64 {
+        let scale = scale.map(|scale| -scale);
         let mut squares = 0;
-        let mut put = |to: &mut f32, odd: i32| {
-            *to = stored(odd);
-            if SQUARES {
+        let mut put = |w: f32, to: &mut f32, odd: i32| match scale {
+            Some(scale) => *to = w + odd as f32 * scale,
+            None => {
+                *to = stored(odd);
                 squares += square(odd);
             }
         };
-        let mut rest = to;
-        while !rest.is_empty() {
-            let run = self.run(rest.len());
-            let Some((now, later)) = rest.split_at_mut_checked(run) else { break };
-            rest = later;
-            let Some((first, now)) = now.split_at_mut_checked(self.element % 2) else { break };
+        let mut of_eights = 0;
+        while !to.is_empty() {
+            let run = self.run(to.len());
+            let Some((now, later)) = core::mem::take(&mut to).split_at_mut_checked(run) else { break };
+            let Some((weights, others)) = clean.split_at_checked(run) else { break };
+            (to, clean) = (later, others);
+            let odd = self.element % 2;
             self.element += run;
-            if let Some(first) = first.first_mut() {
-                put(first, high(self.word));
+            let Some((first, now)) = now.split_at_mut_checked(odd) else { break };
+            let Some((w, weights)) = weights.split_at_checked(odd) else { break };
+            if let (Some(first), Some(w)) = (first.first_mut(), w.first()) {
+                put(*w, first, high(self.word));
             }
-            let mut generator = self.generator.clone();
             let (eights, rest) = now.as_chunks_mut::<8>();
-            for to in eights {
-                for [even, odd] in to.as_chunks_mut::<2>().0 {
-                    let word = generator.next_u32();
-                    put(even, low(word));
-                    put(odd, high(word));
+            let (of_weights, weights) = weights.as_chunks::<8>();
+            match scale {
+                Some(scale) => eight_sums(&mut self.generator, scale, of_weights, eights),
+                None => of_eights += eight_odds(&mut self.generator, eights),
+            }
+            for (to, w) in rest.chunks_mut(2).zip(weights.chunks(2)) {
+                self.word = next(&mut self.generator);
+                for (i, (to, w)) in to.iter_mut().zip(w).enumerate() {
+                    put(*w, to, if i == 0 { low(self.word) } else { high(self.word) });
                 }
             }
-            let (pairs, last) = rest.as_chunks_mut::<2>();
-            for [even, odd] in pairs {
-                let word = generator.next_u32();
-                put(even, low(word));
-                put(odd, high(word));
-            }
-            if let Some(last) = last.first_mut() {
-                self.word = generator.next_u32();
-                put(last, low(self.word));
-            }
-            self.generator = generator;
         }
-        squares.cast_unsigned()
+        (squares + of_eights).cast_unsigned()
     }
 
     /// Writes the next elements' standard normal deviates.
@@ -188,6 +174,43 @@ impl Sequence {
     }
 }
 
+/// The next draw, where few follow each other.
+#[inline(never)] // Loops over it are not worth unrolling.
+fn next(generator: &mut Xoshiro128PlusPlus) -> u32 {
+    generator.next_u32()
+}
+
+/// Writes the odd integers that are drawn next, and returns the sum of their squares.
+// Here and below: a frame of its own, in which the generator's state and the pointers fit the registers.
+#[inline(never)]
+fn eight_odds(generator: &mut Xoshiro128PlusPlus, to: &mut [[f32; 8]]) -> i64 {
+    let mut squares = 0;
+    let mut state = generator.clone();
+    for to in to {
+        for [even, odd] in to.as_chunks_mut::<2>().0 {
+            let word = state.next_u32();
+            let values = [low(word), high(word)];
+            squares += square(values[0]) + square(values[1]);
+            [*even, *odd] = values.map(stored);
+        }
+    }
+    *generator = state;
+    squares
+}
+
+/// Writes `clean` plus the negative odd integers that are drawn next times `scale`.
+#[inline(never)]
+fn eight_sums(generator: &mut Xoshiro128PlusPlus, scale: f32, clean: &[[f32; 8]], to: &mut [[f32; 8]]) {
+    let mut state = generator.clone();
+    let (clean, to) = (clean.as_flattened().as_chunks::<4>().0, to.as_flattened_mut().as_chunks_mut::<4>().0);
+    for (to, [a, b, c, d]) in to.iter_mut().zip(clean) {
+        let (first, second) = (state.next_u32(), state.next_u32());
+        let noise = [low(first), high(first), low(second), high(second)].map(|odd| odd as f32 * scale);
+        *to = [a + noise[0], b + noise[1], c + noise[2], d + noise[3]];
+    }
+    *generator = state;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,16 +231,20 @@ mod tests {
                 let part = &expected[at..at + len];
                 let mut to = vec![0.0; len];
                 let passed = sequence.clone().squares(len);
-                let squares = sequence.clone().odds_and_squares(&mut to);
+                let clean = vec![1.0; len];
+                let squares = sequence.clone().draw(None, &clean, &mut to);
+                let mut sums = vec![0.0; len];
+                sequence.clone().draw(Some(2.0), &clean, &mut sums);
                 let mut over = sequence.clone();
                 over.pass_over(len, 2);
-                sequence.odds(&mut to);
+                sequence.draw(None, &clean, &mut to);
                 let mut next = [[0.0; 9]; 2];
-                over.odds(&mut next[0]);
-                sequence.clone().odds(&mut next[1]);
+                over.draw(None, &[0.0; 9], &mut next[0]);
+                sequence.clone().draw(None, &[0.0; 9], &mut next[1]);
                 assert!(next[0].map(f32::to_bits) == next[1].map(f32::to_bits), "{lens:?} {at}");
                 let got: Vec<i32> = to.iter().map(|odd| -negative_odd(*odd)).collect();
                 assert!(got == part, "{lens:?} {at}");
+                assert!(sums.iter().zip(part).all(|(sum, n)| *sum == 1.0 + *n as f32 * 2.0));
                 assert_eq!(squares, part.iter().map(|n| (*n as i64 * *n as i64) as u64).sum::<u64>());
                 assert_eq!(passed, squares);
                 at += len;

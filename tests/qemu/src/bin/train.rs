@@ -1,6 +1,10 @@
 //! Whole trainings: 50 steps of every workload by every method. The hashes of the losses and of the final weights are
 //! the same on every machine, the host among them. Then, on the boards, what a step costs.
 //!
+//! What the noise costs is measured by AdaSmoothOut of strength 0: it makes all the noise and adds zeros, so that its
+//! weights are those of SGD to the bit, and everything else takes the same way through ReLUs and poolings. Against a method
+//! of another strength SGD is no measure: its weights become others, and with them the pixels that have a gradient.
+//!
 //! Without a floating-point unit the larger ones take 4 steps, so that they take no minutes in QEMU.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -62,14 +66,17 @@ fn training<const N: usize, const S: usize>(
     steps: usize,
     arena: &mut [f32],
 ) -> Result<(), SessionError> {
+    let (sgd, adaptive) = (Method::Sgd, Method::SmoothOut(SmoothOut::adaptive()));
     let methods = [
-        ("SGD", Method::Sgd),
-        ("SmoothOut", Method::SmoothOut(SmoothOut::constant())),
-        ("AdaSmoothOut", Method::SmoothOut(SmoothOut::adaptive())),
+        ("SGD", sgd, 0.1, steps),
+        ("SmoothOut", Method::SmoothOut(SmoothOut::constant()), 0.1, steps),
+        ("AdaSmoothOut", adaptive, 0.1, steps),
+        ("AdaSmoothOut of strength 0", adaptive, 0.0, FEW),
     ];
     let optimizer = Optimizer::sgd(0.9);
-    for (label, method) in methods {
-        let config = Config { optimizer, trained, ..Config::new(method, 0.01) };
+    let mut noise = 0;
+    for (label, method, strength, steps) in methods {
+        let config = Config { optimizer, trained, strength, ..Config::new(method, 0.01) };
         begin::<N, S>(workload, batch, config, arena, |session| {
             let (mut losses, mut count) = (Fnv::default(), 0);
             for step in 0..steps {
@@ -77,17 +84,27 @@ fn training<const N: usize, const S: usize>(
                 let (instructions, outcome) = instructions(|| session.step(images, labels));
                 losses.push(outcome?.loss);
                 count = instructions;
+                if step + 1 == FEW {
+                    match (method, strength) {
+                        (Method::Sgd, _) => noise = count,
+                        (_, 0.0) => noise = count.saturating_sub(noise),
+                        _ => {}
+                    }
+                }
                 if step + 1 == FEW || step + 1 == steps {
                     let (losses, weights) = (Hex(losses.value()), Hex(Fnv::of(session.weights())));
                     say!(name, " ", label, ", ", step + 1, " steps: losses ", losses, ", weights ", weights);
                 }
             }
-            cost(&[name, "/", label, "/instructions"], count as usize);
+            if strength > 0.0 {
+                cost(&[name, "/", label, "/instructions"], count as usize);
+            }
             Ok(())
         })?;
     }
+    cost(&[name, "/noise"], noise as usize);
     // Memory beyond the weights, of plain SGD.
-    let config = Config { trained, ..Config::new(methods[2].1, 0.01) };
+    let config = Config { trained, ..Config::new(adaptive, 0.01) };
     let mut weights = 0;
     let (building, built) = stack(|| session::<N, S>(workload, batch, config, arena).map(|_| ()));
     built?;
