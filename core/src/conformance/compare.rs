@@ -2,7 +2,7 @@
 
 use super::cases::{BATCH, CASES, Case, LAYERS};
 use super::golden::{GOLDEN, Golden};
-use super::reference::{Reference, norm, roundings, widen};
+use super::reference::{Reference, norm, products, roundings, widen};
 use super::{Backend, Support, Task, Training};
 use crate::optimizer::Optimizer;
 use crate::plan::{Plan, Purpose, Role};
@@ -178,7 +178,7 @@ fn take<B: Backend>(
     let moments = [first.get_mut(..count)?, second.get_mut(..count)?];
     let mut comparison = Comparison {
         case,
-        roundings: roundings(&plan),
+        share: roundings(&plan) * U + 2.0 * products(&plan) * backend.factor_roundoff(),
         reference: Reference {
             plan: &plan,
             point: point.get_mut(..count)?,
@@ -235,7 +235,8 @@ fn uniform(seed: u32) -> impl FnMut() -> f32 {
 /// A case under way.
 struct Comparison<'c> {
     case: &'c Case,
-    roundings: f64,
+    /// What a gradient may be off, as a share of its norm.
+    share: f64,
     reference: Reference<'c>,
     /// The backend's weights before a step, and after it.
     clean: &'c mut [f32],
@@ -267,7 +268,7 @@ impl Comparison<'_> {
         widen(self.before, self.reference.statistics);
         let (loss, hits) = training.evaluate(self.images, &self.labels)?;
         let Ok((exact, logit)) = self.reference.evaluate(self.clean, &self.labels) else { return Ok(()) };
-        let tolerance = self.roundings * U * (1.0 + logit);
+        let tolerance = self.share * (1.0 + logit);
         find(self.finding(0, Check::Evaluation, f64::from(loss) - exact.mean, tolerance));
         find(self.finding(0, Check::Hits, hits as f64 - exact.correct as f64, 0.0));
         if let Some(golden) = self.golden() {
@@ -306,7 +307,7 @@ impl Comparison<'_> {
             Optimizer::Adam { eps, .. } => 2.0 / f64::from(eps),
         };
         let factor = if matches!(recipe.method, Method::Sam { .. }) { 4.0 * factor } else { factor };
-        let share = self.roundings * U;
+        let share = self.share;
         let point = &*self.reference.point;
         let change = point.iter().zip(self.clean.iter()).map(|(p, w)| p - f64::from(*w));
         let change = libm::sqrt(change.map(|d| d * d).sum());

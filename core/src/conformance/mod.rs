@@ -22,7 +22,9 @@
 //! parameters. Partial sums can be larger than their result, but roundings are not all of one sign: core's f32 kernels
 //! use less than a tenth of this. A loss may differ by R u (1 + the largest logit), running statistics by R u of their
 //! norm. A step may differ by its rate times what the gradients so far may, 2 / eps times that with Adam, 4 times with SAM, whose
-//! second gradient inherits the first one's errors; and by
+//! second gradient inherits the first one's errors. Where a backend rounds the factors of its products to fewer digits
+//! ([`Backend::factor_roundoff`], r), every product is off by 2 r more, but not every sum's roundings: with P the products behind each
+//! other, three a layer (forward, data gradient, weight gradient), R u becomes R u + 2 P r. A step may also differ by
 //! 4 u (‖w‖ + ‖w + θ‖ + ‖change‖) for its own roundings and those of noise added and taken away in place
 //! (see [`Noise::take_away`](crate::noise::Noise::take_away)).
 
@@ -100,6 +102,12 @@ pub trait Backend {
     /// # Errors
     /// The backend's own, and those that `drive` passes on.
     fn train(&mut self, task: &Task<'_>, drive: Drive<'_, Self::Error>) -> Result<Support, Self::Error>;
+
+    /// Largest relative error with which the factors of products in convolutions and linear layers are rounded: 2⁻¹¹ for
+    /// tf32, 2⁻⁸ for bf16, 0 where they are f32.
+    fn factor_roundoff(&self) -> f64 {
+        0.0
+    }
 }
 
 #[cfg(test)]

@@ -194,6 +194,12 @@ pub fn roundings(plan: &Plan<LAYERS>) -> f64 {
     (path + gradient + plan.classes() + 8) as f64
 }
 
+/// P of the suite's page: products on the longest path through a network, forward and backward.
+pub fn products(plan: &Plan<LAYERS>) -> f64 {
+    let multiplies = |layer: &&PlannedLayer| matches!(layer.layer, Layer::Conv2d(_) | Layer::Linear(_));
+    3.0 * plan.layers().iter().filter(multiplies).count() as f64
+}
+
 /// Copies f32 values into f64.
 pub fn widen(from: &[f32], to: &mut [f64]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to = f64::from(*from));
