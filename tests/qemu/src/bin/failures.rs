@@ -4,7 +4,9 @@
 //! Not on small boards: copies of a model and a flash need more memory.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
+use smoothout::micro::crc::Crc32;
 use smoothout::micro::storage::{Storage, StorageError};
+use smoothout::micro::model::HEADER;
 use smoothout::micro::{Config, Counters, ModelError, ModelFile, Session, SessionError, Slices};
 use smoothout::plan::{Plan, Purpose};
 use smoothout::step::{Draws, Method, SmoothOut};
@@ -20,6 +22,8 @@ image!(run);
 const STATE: usize = 3000;
 const ARENA: usize = 16_000;
 
+const ACCEPTED: &str = "is accepted";
+
 fn run() -> Result<(), &'static str> {
     models();
     let mut arena = [0.0; ARENA];
@@ -34,39 +38,61 @@ fn run() -> Result<(), &'static str> {
 fn models() {
     let mut copy = [0; 9000];
     let Some(copy) = copy.get_mut(..MODEL.len()) else { return };
-    let mut change = |what: &str, at: usize, to: u8, len: usize| {
-        copy.copy_from_slice(MODEL);
-        if let Some(byte) = copy.get_mut(at) {
-            *byte ^= to;
-        }
-        say!("a model ", what, ": ", verdict(copy.get(..len).unwrap_or_default()));
-    };
     let len = MODEL.len();
-    change("that is whole", 0, 0, len);
-    change("that is empty", 0, 0, 0);
-    change("that is cut off", 0, 0, len - 4);
-    change("that is something else", 0, 1, len);
-    change("of a newer version", 4, 3, len);
-    change("with a damaged weight", len / 2, 16, len);
-    let (mut damaged, mut refused) = (0u32, 0u32);
-    for at in (0..len).step_by(97) {
-        copy.copy_from_slice(MODEL);
-        if let Some(byte) = copy.get_mut(at) {
-            *byte ^= 1 << (at % 8);
+    let mut change = |what: &str, at: usize, bits: &[u8], len: usize, seal: bool| {
+        turn(copy, at, bits, seal);
+        let bytes = copy.get(..len).unwrap_or_default();
+        say!("a model ", what, if seal { ", its checksum renewed: " } else { ": " }, verdict(bytes));
+    };
+    change("that is whole", 0, &[0], len, false);
+    change("that is empty", 0, &[0], 0, false);
+    change("that is cut off", 0, &[0], len - 4, false);
+    change("that is something else", 0, &[1], len, false);
+    change("of a newer version", 4, &[3], len, false);
+    change("with a damaged weight", len / 2, &[16], len, false);
+    change("with a layer too many", 12, &[1], len, true);
+    change("of images that no layer fits", 28, &[64], len, true);
+    change("with a layer of no kind", HEADER, &[64], len, true);
+    // The last value of all, before the checksum.
+    let value = MODEL.iter().rev().skip(4).zip(f32::INFINITY.to_be_bytes());
+    let mut bits = [0; 4];
+    bits.iter_mut().rev().zip(value).for_each(|(to, (now, then))| *to = now ^ then);
+    change("with a value that is not finite", len - 8, &bits, len, true);
+    for seal in [false, true] {
+        let (mut damaged, mut refused) = (0u32, 0u32);
+        for at in (0..len).step_by(97) {
+            turn(copy, at, &[1 << (at % 8)], seal);
+            damaged += 1;
+            refused += u32::from(verdict(copy) != ACCEPTED);
         }
-        damaged += 1;
-        refused += u32::from(ModelFile::new(copy).is_err());
+        let renewed = if seal { ", their checksums renewed" } else { "" };
+        say!("models with one bit turned", renewed, ": ", damaged, ", refused: ", refused);
     }
-    say!("models with one bit turned: ", damaged, ", refused: ", refused);
 }
 
+/// Makes `copy` the model with some bits turned from byte `at` on, and with the checksum of what it holds then.
+fn turn(copy: &mut [u8], at: usize, bits: &[u8], seal: bool) {
+    copy.copy_from_slice(MODEL);
+    copy.iter_mut().skip(at).zip(bits).for_each(|(byte, bits)| *byte ^= bits);
+    if let (true, Some((contents, crc))) = (seal, copy.split_last_chunk_mut()) {
+        let words = contents.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word));
+        *crc = words.fold(Crc32::new(), Crc32::word).value().to_le_bytes();
+    }
+}
+
+/// What a file is refused for, at once or when its plan is asked for.
 fn verdict(bytes: &[u8]) -> &'static str {
-    match ModelFile::new(bytes) {
-        Ok(_) => "is accepted",
+    match ModelFile::new(bytes).and_then(|model| model.plan::<16>(1, Purpose::Training)) {
+        Ok(_) => ACCEPTED,
         Err(ModelError::Magic { .. }) => "is no model",
         Err(ModelError::Version { .. }) => "has an unknown version",
         Err(ModelError::Length { .. }) => "has another length than it says",
         Err(ModelError::Checksum { .. }) => "has another checksum",
+        Err(ModelError::Header { .. }) => "has a header that fits nothing",
+        Err(ModelError::Layer { .. }) => "has a layer that means nothing",
+        Err(ModelError::Tensor { .. }) => "has a tensor that means nothing",
+        Err(ModelError::Value { .. }) => "has a value that is not finite",
+        Err(ModelError::Plan(_)) => "has no plan",
         Err(_) => "makes no sense",
     }
 }
@@ -88,17 +114,19 @@ fn sessions<const N: usize, const S: usize>(
     }
     let ada = SmoothOut::adaptive();
     let draws = Draws { count: 3, ..ada.draws };
-    for (name, method) in [
-        ("SGD", Method::Sgd),
-        ("AdaSmoothOut", Method::SmoothOut(ada)),
-        ("AdaSmoothOut, three draws", Method::SmoothOut(SmoothOut { draws, ..ada })),
+    for (name, method, clip) in [
+        ("SGD", Method::Sgd, None),
+        ("AdaSmoothOut", Method::SmoothOut(ada), None),
+        ("AdaSmoothOut, three draws, clipped", Method::SmoothOut(SmoothOut { draws, ..ada }), Some(1.0)),
     ] {
         say!(workload.name, ", ", name, ":");
-        let config = Config::new(method, 0.01);
+        let config = Config { clip, ..Config::new(method, 0.01) };
         let needed = Session::required(&plan, &config)?;
-        let short = arena.get_mut(..needed - 1).unwrap_or_default();
-        if let Err(SessionError::Arena { needed, given }) = Session::<S>::new(&plan, &model, config, short) {
-            say!("  an arena of ", given, " values is refused, ", needed, " are needed");
+        for len in [0, needed - 1] {
+            let short = arena.get_mut(..len).unwrap_or_default();
+            if let Err(SessionError::Arena { needed, given }) = Session::<S>::new(&plan, &model, config, short) {
+                say!("  an arena of ", given, " values is refused, ", needed, " are needed");
+            }
         }
         let mut session = Session::<S>::new(&plan, &model, config, arena)?;
         say!("  a good step: ", error(session.step(images, &LABELS)));
@@ -110,7 +138,16 @@ fn sessions<const N: usize, const S: usize>(
         if method != Method::Sgd {
             session.set_strength(f32::INFINITY);
             say!("  noise without bound: ", error(session.step(images, &LABELS)));
+            session.set_strength(1e38);
+            say!("  noise that leaves no finite loss: ", error(session.step(images, &LABELS)));
             session.set_strength(0.1);
+        }
+        // Batch norms would make them small.
+        if clip.is_some() && workload.statistics.is_empty() {
+            bad.iter_mut().for_each(|pixel| *pixel *= 1e22);
+            // The last one is not a number.
+            bad.iter_mut().rev().take(1).for_each(|pixel| *pixel = 1e22);
+            say!("  pixels so large that the gradient has no finite norm: ", error(session.step(&bad, &LABELS)));
         }
         session.begin(images, &LABELS)?;
         while session.pass_logits().is_none() {
@@ -131,13 +168,15 @@ fn error<T>(result: Result<T, SessionError>) -> &'static str {
         Err(SessionError::Length { .. }) => "a length is refused",
         Err(SessionError::Label(_)) => "the label is refused",
         Err(SessionError::Loss { .. }) => "the loss is refused",
+        Err(SessionError::Gradient { .. }) => "the gradient is refused",
         Err(SessionError::Method(_)) => "the noise is refused",
         Err(SessionError::Order { .. }) => "out of order",
         Err(_) => "another error",
     }
 }
 
-/// Power goes in every single operation of a save: the first one ever, and one over an older state.
+/// Power goes in every single operation of a save: the first one ever, one beside an older state, and one over the oldest of
+/// two. The next save succeeds.
 fn power(plan: &Plan<3>, arena: &mut [f32]) -> Result<(), &'static str> {
     let model = Slices { parameters: W1.parameters, statistics: W1.statistics };
     let config = Config::new(Method::SmoothOut(SmoothOut::constant()), 0.01);
@@ -149,13 +188,13 @@ fn power(plan: &Plan<3>, arena: &mut [f32]) -> Result<(), &'static str> {
         *counters = session.counters();
     }
     let [before, after] = &states;
-    for first in [true, false] {
+    for older_saves in 0..3u32 {
         let (mut cuts, mut older, mut newer) = (0, 0u32, 0u32);
         loop {
             cuts += 1;
             let mut storage = open(Flash::new()).map_err(|_| "the flash is refused")?;
-            if !first {
-                storage.save(before.1, &[&before.0]).map_err(|_| "the first save failed")?;
+            for _ in 0..older_saves {
+                storage.save(before.1, &[&before.0]).map_err(|_| "a save before failed")?;
             }
             let mut flash = storage.into_flash();
             flash.left = Some(cuts);
@@ -166,19 +205,26 @@ fn power(plan: &Plan<3>, arena: &mut [f32]) -> Result<(), &'static str> {
             let mut storage = open(flash).map_err(|_| "the flash is refused after the cut")?;
             let mut found = [0.0f32; 2410];
             let counters = storage.load(&mut [&mut found]).map_err(|_| "no state can be loaded after the cut")?;
-            if (first && counters.is_none()) || (!first && counters == Some(before.1) && found == before.0) {
+            let is_older = counters == Some(before.1) && found == before.0;
+            if if older_saves == 0 { counters.is_none() } else { is_older } {
                 older += 1;
             } else if counters == Some(after.1) && found == after.0 {
                 newer += 1;
             } else {
                 return Err("neither the older nor the newer state is whole");
             }
+            storage.save(after.1, &[&after.0]).map_err(|_| "the save after the cut failed")?;
+            let counters = storage.load(&mut [&mut found]).map_err(|_| "the state saved after the cut is lost")?;
+            if counters != Some(after.1) || found != after.0 {
+                return Err("the save after the cut is another");
+            }
             if saved.is_ok() {
                 break;
             }
         }
-        let (what, old) = if first { ("the first save", "nothing") } else { ("a save", "the older state") };
-        say!("power cuts in ", what, ": ", cuts - 1, "; afterwards ", old, " ", older, " times, the newer state ", newer);
+        let old = if older_saves == 0 { "nothing" } else { "the older state" };
+        say!("power cuts in a save after ", older_saves, " others: ", cuts - 1, "; afterwards ", old, " ", older,
+            " times, the newer state ", newer, "; the next saves are whole");
     }
     Ok(())
 }
