@@ -27,6 +27,11 @@ impl GhostBatches {
         self.len.div_ceil(if self.size == 0 { 1 } else { self.size })
     }
 
+    /// Images of all of them.
+    pub const fn images(&self) -> usize {
+        self.len
+    }
+
     /// Images of the largest one.
     pub const fn size(&self) -> usize {
         self.size

@@ -84,7 +84,7 @@ impl<const N: usize> Session<'_, '_, N> {
     /// No step was begun, or what [`step`](Self::step) reports; the step has ended then.
     pub fn advance(&mut self, images: &[f32], labels: &[u32]) -> Result<Option<Outcome>, SessionError> {
         self.piece(images, labels, 1)?;
-        Ok(if self.work.phase == Phase::Idle { Some(self.work.outcome) } else { None })
+        Ok(self.outcome())
     }
 
     /// Logits (n, classes) of the present pass: there between its forward pass and its loss, for whoever calls
@@ -120,30 +120,35 @@ impl<const N: usize> Session<'_, '_, N> {
     fn finish(&mut self, images: &[f32], labels: &[u32]) -> Result<Outcome, SessionError> {
         loop {
             self.piece(images, labels, usize::MAX)?;
-            if self.work.phase == Phase::Idle {
-                return Ok(self.work.outcome);
+            if let Some(outcome) = self.outcome() {
+                return Ok(outcome);
             }
         }
     }
 
     /// Does at most `most` rows of the present stage.
     fn piece(&mut self, images: &[f32], labels: &[u32], most: usize) -> Result<(), SessionError> {
-        let result = match self.work.phase {
+        match self.work.phase {
             Phase::Idle => Err(SessionError::Order { first: "a step has to begin" }),
             Phase::Forward | Phase::Backward => self.rows(images, most).ok_or(OVERLAP),
             Phase::Loss => self.loss(labels),
             Phase::Update if built::GRADIENT => self.update_part(most),
             Phase::Update => Err(OVERLAP),
-        };
-        if let Err(error) = result {
+        }
+        .map_err(|error| {
             self.abort();
             log::refused(&error);
-            return Err(error);
-        }
-        if self.work.phase == Phase::Idle {
-            log::stepped(self.counters, self.work.outcome);
+            error
+        })?;
+        if let Some(outcome) = self.outcome() {
+            log::stepped(self.counters, outcome);
         }
         Ok(())
+    }
+
+    /// What came of the step, when it has ended.
+    fn outcome(&self) -> Option<Outcome> {
+        (self.work.phase == Phase::Idle).then(|| self.work.outcome(&self.settings))
     }
 
     /// Runs rows of the present stage, forward or backward.
@@ -203,9 +208,9 @@ impl<const N: usize> Session<'_, '_, N> {
         for stage in self.stages.iter().filter(|stage| stage.uses_batch()) {
             follow(stage, labels.len(), &mut parts).ok_or(OVERLAP)?;
         }
-        work.add(&loss, labels.len());
+        work.add(&loss, &self.settings);
         if self.layout.keeps_gradient() {
-            work.receive = Receive::Add(work.share());
+            work.receive = Receive::Add(work.share(&self.settings));
         } else {
             let rule = Rule::new(self.settings.terms.optimizer, 1.0, self.counters.updates + 1);
             work.receive = Receive::Update(rule);
@@ -219,7 +224,7 @@ impl<const N: usize> Session<'_, '_, N> {
     #[inline(never)]
     fn end_pass(&mut self) {
         self.work.number += 1;
-        if built::GRADIENT && self.work.number < self.work.passes {
+        if built::GRADIENT && self.work.number < self.work.passes(&self.settings) {
             // The noise was valid for the first pass.
             let _ = self.work.start_pass(&self.settings, self.counters.batches);
             return;

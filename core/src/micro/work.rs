@@ -30,9 +30,8 @@ pub(super) struct Work {
     pub phase: Phase,
     /// Whether an update follows the gradient.
     pub update: bool,
-    /// The present pass, of `passes`.
+    /// The present pass.
     pub number: u32,
-    pub passes: u32,
     pub stage: u16,
     /// The next row of the stage, or weight of the update.
     pub row: usize,
@@ -41,7 +40,9 @@ pub(super) struct Work {
     pub pass: Pass,
     pub receive: Receive,
     pub ghosts: GhostBatches,
-    pub outcome: Outcome,
+    /// Mean loss so far, and images whose class was found.
+    loss: f32,
+    correct: usize,
 }
 
 impl Work {
@@ -49,25 +50,36 @@ impl Work {
         phase: Phase::Idle,
         update: true,
         number: 0,
-        passes: 0,
         stage: 0,
         row: 0,
         at: None,
         pass: Pass { images: 0, training: true, masks: Masks::NONE, noise: None },
         receive: Receive::Add(0.0),
         ghosts: GhostBatches::new(0, 1),
-        outcome: Outcome { loss: 0.0, correct: 0, images: 0 },
+        loss: 0.0,
+        correct: 0,
     };
 
     /// Begins a step before its first pass.
     pub(super) fn begin(&mut self, settings: &Settings, ghosts: GhostBatches) -> Result<(), SessionError> {
-        let passes = u32::try_from(ghosts.count())
+        u32::try_from(ghosts.count())
             .ok()
             .and_then(|count| count.checked_mul(settings.draws().count))
             .ok_or(SessionError::TooLarge)?;
-        (self.update, self.number, self.passes) = (true, 0, passes);
-        (self.ghosts, self.outcome) = (ghosts, Outcome::default());
+        (self.update, self.number, self.ghosts) = (true, 0, ghosts);
+        (self.loss, self.correct) = (0.0, 0);
         Ok(())
+    }
+
+    /// Number of passes.
+    pub(super) fn passes(&self, settings: &Settings) -> u32 {
+        self.ghosts.count() as u32 * settings.draws().count
+    }
+
+    /// What came of the step.
+    pub(super) fn outcome(&self, settings: &Settings) -> Outcome {
+        let images = self.ghosts.images() * settings.draws().count as usize;
+        Outcome { loss: self.loss, correct: self.correct, images }
     }
 
     /// Ghost batch and draw of the present pass: draws of each ghost batch in turn, or all ghost batches under each draw
@@ -90,15 +102,14 @@ impl Work {
     }
 
     /// Share of a pass in the batch's mean.
-    pub(super) fn share(&self) -> f32 {
-        1.0 / self.passes as f32
+    pub(super) fn share(&self, settings: &Settings) -> f32 {
+        1.0 / self.passes(settings) as f32
     }
 
     /// Counts a pass.
-    pub(super) fn add(&mut self, loss: &Loss<f32>, images: usize) {
-        self.outcome.loss += loss.mean * self.share();
-        self.outcome.correct += loss.correct;
-        self.outcome.images += images;
+    pub(super) fn add(&mut self, loss: &Loss<f32>, settings: &Settings) {
+        self.loss += loss.mean * self.share(settings);
+        self.correct += loss.correct;
     }
 
     /// Begins pass `number` of step `step`; the addresses are those of [`Stepper`](crate::step::Stepper).
