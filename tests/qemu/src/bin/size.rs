@@ -17,18 +17,18 @@ smoothout_qemu::panics_do_not_link!();
 
 #[entry]
 fn main() -> ! {
-    finish(train())
+    finish(train(&mut [0.0; 9000]))
 }
 
-fn train() -> Result<(), &'static str> {
-    let mut arena = [0.0; 9000];
+#[inline(never)] // What lies beside so large an array takes longer instructions.
+fn train(arena: &mut [f32]) -> Result<(), &'static str> {
     let network = W3.network().map_err(|_| "no network")?;
     let mut plan = Plan::empty();
     plan.make(&network, 8, Purpose::Training).map_err(|_| "no plan")?;
     let model = Slices { parameters: W3.parameters, statistics: W3.statistics };
     let method = Method::SmoothOut(SmoothOut::adaptive());
     let config = Config { optimizer: Optimizer::sgd(0.9), ..Config::new(method, 0.01) };
-    let mut session = Session::<3>::new(&plan, &model, config, &mut arena).map_err(|_| "no session")?;
+    let mut session = Session::<3>::new(&plan, &model, config, arena).map_err(|_| "no session")?;
     let outcome = session.step(W3.images, &LABELS).map_err(|_| "no step")?;
     say!("loss of W3's first step: ", Hex(outcome.loss.to_bits()));
     let data = 4 * (W3.parameters.len() + W3.images.len() + LABELS.len());
