@@ -181,7 +181,6 @@ fn add_rest(sum: f32, a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// One neuron's gradient in each image.
-#[derive(Clone, Copy)]
 struct Column<'g> {
     /// Those of all neurons, image after image.
     dy: &'g [f32],
@@ -190,16 +189,16 @@ struct Column<'g> {
 }
 
 impl<'g> Column<'g> {
-    /// Whether the ReLU has shut the neuron for all images, so that it passes no gradient on.
-    #[inline(never)]
-    fn is_shut(self) -> bool {
-        self.iter().all(|g| *g == 0.0)
-    }
-
     #[inline(always)]
-    fn iter(self) -> impl Iterator<Item = &'g f32> {
+    fn iter(&self) -> impl Iterator<Item = &'g f32> {
         self.dy.get(self.row..).unwrap_or_default().chunks(self.outputs.max(1)).filter_map(|dy| dy.first())
     }
+}
+
+/// Whether the ReLU has shut a neuron for all images, so that it passes no gradient on.
+#[inline(never)]
+fn is_shut(dy: &[f32], outputs: usize, row: usize) -> bool {
+    Column { dy, outputs, row }.iter().all(|g| *g == 0.0)
 }
 
 /// Backward pass of these neurons.
@@ -217,7 +216,11 @@ pub(super) fn backward(
     let buffers = buffers.as_mut()?; // Where it lies: moved, it would be on the stack twice.
     let mut noise = if stage.input_gradient { pass.noise(stage.weight()?, Role::Weight, at) } else { None };
     for row in rows.clone() {
-        if stage.input_gradient {
+        if stage.input_gradient && is_shut(buffers.dy, stage.shape().channels, row) {
+            if let Some((noise, at)) = lend(&mut noise) {
+                noise.pass_over(at, stage.weight()?.row_len);
+            }
+        } else if stage.input_gradient {
             let scale = remembered(stage, row, parts.scales)?;
             pass_on(stage, row, lend(&mut noise), scale, parts.state.weights, buffers)?;
         }
@@ -252,17 +255,11 @@ fn pass_on(
     buffers: &mut Backward<'_>,
 ) -> Option<()> {
     let weight = stage.weight()?;
-    let column = Column { dy: buffers.dy, outputs: stage.shape().channels, row };
-    if column.is_shut() {
-        if let Some((noise, at)) = noise {
-            noise.pass_over(at, weight.row_len);
-        }
-        return Some(());
-    }
     for part in parts_of(weight.row_len) {
         let start = part.start;
         let filter = weight.part(row, part, lend(&mut noise), scale, weights, buffers.scratch)?;
-        spread(column, filter, start, weight.row_len, buffers.dx);
+        let column = Column { dy: buffers.dy, outputs: stage.shape().channels, row };
+        spread(&column, filter, start, weight.row_len, buffers.dx);
     }
     Some(())
 }
@@ -286,7 +283,7 @@ fn learn(
                 receive.take(state, of_part, *buffers.dy.get(row)?, buffers.x.get(part)?)?;
             } else {
                 let gradient = buffers.scratch.get_mut(..part.len())?;
-                sum_images(column, buffers.x, part.start, weight.row_len, gradient);
+                sum_images(&column, buffers.x, part.start, weight.row_len, gradient);
                 receive.take(state, of_part, 1.0, gradient)?;
             }
         }
@@ -318,7 +315,7 @@ fn learn_biases(
 
 /// dx of each image += its gradient times a part of the neuron's weights, of which the first is number `start`.
 #[inline(never)]
-fn spread(column: Column<'_>, filter: &[f32], start: usize, inputs: usize, dx: &mut [f32]) {
+fn spread(column: &Column<'_>, filter: &[f32], start: usize, inputs: usize, dx: &mut [f32]) {
     for (dx, g) in runs_mut(dx, inputs).zip(column.iter()) {
         if *g != 0.0 {
             let dx = dx.get_mut(start..).unwrap_or_default();
@@ -329,7 +326,7 @@ fn spread(column: Column<'_>, filter: &[f32], start: usize, inputs: usize, dx: &
 
 /// gradient = sum over images of the neuron's gradient times the part of the image that begins at `start`.
 #[inline(never)]
-fn sum_images(column: Column<'_>, x: &[f32], start: usize, inputs: usize, gradient: &mut [f32]) {
+fn sum_images(column: &Column<'_>, x: &[f32], start: usize, inputs: usize, gradient: &mut [f32]) {
     let mut start = start;
     let mut rest = gradient;
     while !rest.is_empty() {
@@ -345,7 +342,7 @@ fn sum_images(column: Column<'_>, x: &[f32], start: usize, inputs: usize, gradie
 
 /// The same for the first `W` values from there on, whose sums stay in registers.
 #[inline(always)]
-fn sum_block<const W: usize>(column: Column<'_>, x: &[f32], start: usize, inputs: usize, to: &mut [f32]) -> usize {
+fn sum_block<const W: usize>(column: &Column<'_>, x: &[f32], start: usize, inputs: usize, to: &mut [f32]) -> usize {
     let mut sums = [0.0f32; W];
     for (x, dy) in runs(x, inputs).zip(runs(column.dy, column.outputs)) {
         // The same for all images, so that the loop need not ask; with a break the sums would be set to 0 many times.

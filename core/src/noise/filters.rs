@@ -75,10 +75,17 @@ impl Noise {
                 at.draw(None, clean, to);
                 add_uniform(scale, clean, to);
             }
-            return;
+        } else {
+            self.perturb_units(at, scale, clean, to);
         }
+    }
+
+    /// The same of any unit noise.
+    #[inline(never)] // A frame of its own, which uniform noise does without.
+    fn perturb_units(&self, at: &mut Sequence, scale: f32, clean: &[f32], to: &mut [f32]) {
         self.units(at, clean, to);
-        let per_weight = per_weight && self.kind().1 != Distribution::Dropout;
+        let (scaling, distribution) = self.kind();
+        let per_weight = scaling == Scaling::PerWeight && distribution != Distribution::Dropout;
         for (w, to) in clean.iter().zip(to) {
             let scale = if per_weight { scale * w.abs() } else { scale };
             *to = w + *to * scale;
