@@ -123,7 +123,7 @@ pub(super) fn forward(
     let mut noise = pass.noise(weight, Role::Weight, at);
     for row in rows {
         let (filter, scale) = weight.at_point(row, lend(&mut noise), parts.state.weights, row_scratch)?;
-        remember(stage, row, scale, parts.scales)?;
+        remember(stage, row, scale, parts.state.scales)?;
         // The bias waits where the first image's channel begins.
         let bias = *y.get(row * pixels)?;
         let (channel, channels) = group_of(groups, &geometry, row);
@@ -167,7 +167,7 @@ pub(super) fn backward(
     for row in rows {
         let mut filter: &[f32] = &[];
         if stage.input_gradient {
-            let (noise, scale) = (lend(&mut noise), remembered(stage, row, parts.scales)?);
+            let (noise, scale) = (lend(&mut noise), remembered(stage, row, parts.state.scales)?);
             filter = weight.part(row, 0..weight.row_len, noise, scale, parts.state.weights, row_scratch)?;
         }
         let trained = weight.range(row);

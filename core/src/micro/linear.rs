@@ -39,7 +39,7 @@ pub(super) fn forward(
         } else {
             in_parts(stage, row, noise, parts.state.weights, buffers)?
         };
-        remember(stage, row, scale, parts.scales)?;
+        remember(stage, row, scale, parts.state.scales)?;
         if stage.relu {
             cut(stage, row, pass.images, buffers)?;
         }
@@ -93,7 +93,7 @@ fn in_parts(
     if let (Some((noise, at)), Some(range)) = (&noise, weight.range(row)) {
         scale = noise.next_scale(at, weights.get(range)?, buffers.scratch);
     }
-    for part in parts_of(weight.row_len) {
+    for part in parts_of(weight.row_len, block(weight.row_len)) {
         let start = part.start;
         let filter = weight.part(row, part, lend(&mut noise), scale, weights, buffers.scratch)?;
         add_dots(filter, start, buffers.x, weight.row_len, row, buffers.y, stage.shape().channels);
@@ -216,13 +216,8 @@ pub(super) fn backward(
     let buffers = buffers.as_mut()?; // Where it lies: moved, it would be on the stack twice.
     let mut noise = if stage.input_gradient { pass.noise(stage.weight()?, Role::Weight, at) } else { None };
     for row in rows.clone() {
-        if stage.input_gradient && is_shut(buffers.dy, stage.shape().channels, row) {
-            if let Some((noise, at)) = lend(&mut noise) {
-                noise.pass_over(at, stage.weight()?.row_len);
-            }
-        } else if stage.input_gradient {
-            let scale = remembered(stage, row, parts.scales)?;
-            pass_on(stage, row, lend(&mut noise), scale, parts.state.weights, buffers)?;
+        if stage.input_gradient {
+            pass_on(stage, row, lend(&mut noise), &parts.state, buffers)?;
         }
         learn(stage, row, pass.images, receive, &mut parts.state, buffers)?;
     }
@@ -234,11 +229,11 @@ pub(super) fn backward(
     Some(())
 }
 
-/// The parts of a neuron's weights.
-fn parts_of(inputs: usize) -> impl Iterator<Item = Range<usize>> {
+/// A neuron's weights in parts of at most so many.
+fn parts_of(inputs: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     core::iter::from_fn(move || {
-        let part = start..(start + block(inputs)).min(inputs);
+        let part = start..(start + most).min(inputs);
         start = part.end;
         if part.is_empty() { None } else { Some(part) }
     })
@@ -250,17 +245,38 @@ fn pass_on(
     stage: &Stage<'_>,
     row: usize,
     mut noise: NextNoise<'_>,
-    scale: f32,
-    weights: &[f32],
+    state: &State<'_>,
     buffers: &mut Backward<'_>,
 ) -> Option<()> {
-    let weight = stage.weight()?;
-    for part in parts_of(weight.row_len) {
-        let start = part.start;
-        let filter = weight.part(row, part, lend(&mut noise), scale, weights, buffers.scratch)?;
-        let column = Column { dy: buffers.dy, outputs: stage.shape().channels, row };
-        spread(&column, filter, start, weight.row_len, buffers.dx);
+    let inputs = stage.weight()?.row_len;
+    // A neuron that the ReLU has shut for all images passes no gradient on.
+    if is_shut(buffers.dy, stage.shape().channels, row) {
+        if let Some((noise, at)) = noise {
+            noise.pass_over(at, inputs);
+        }
+        return Some(());
     }
+    for part in parts_of(inputs, buffers.scratch.len()) {
+        pass_part_on(stage, row, part, lend(&mut noise), state, buffers)?;
+    }
+    Some(())
+}
+
+/// The same of a part of its weights.
+#[inline(never)]
+fn pass_part_on(
+    stage: &Stage<'_>,
+    row: usize,
+    part: Range<usize>,
+    noise: NextNoise<'_>,
+    state: &State<'_>,
+    buffers: &mut Backward<'_>,
+) -> Option<()> {
+    let (weight, start) = (stage.weight()?, part.start);
+    let scale = remembered(stage, row, state.scales)?;
+    let filter = weight.part(row, part, noise, scale, state.weights, buffers.scratch)?;
+    let column = Column { dy: buffers.dy, outputs: stage.shape().channels, row };
+    spread(&column, filter, start, weight.row_len, buffers.dx);
     Some(())
 }
 
@@ -275,18 +291,15 @@ fn learn(
     buffers: &mut Backward<'_>,
 ) -> Option<()> {
     let weight = stage.weight()?;
+    let Some(range) = weight.range(row) else { return Some(()) };
+    if images == 1 {
+        return receive.take(state, range, *buffers.dy.get(row)?, buffers.x.get(..weight.row_len)?);
+    }
     let column = Column { dy: buffers.dy, outputs: stage.shape().channels, row };
-    if let Some(range) = weight.range(row) {
-        for part in parts_of(weight.row_len) {
-            let of_part = range.start + part.start..range.start + part.end;
-            if images == 1 {
-                receive.take(state, of_part, *buffers.dy.get(row)?, buffers.x.get(part)?)?;
-            } else {
-                let gradient = buffers.scratch.get_mut(..part.len())?;
-                sum_images(&column, buffers.x, part.start, weight.row_len, gradient);
-                receive.take(state, of_part, 1.0, gradient)?;
-            }
-        }
+    for part in parts_of(weight.row_len, buffers.scratch.len()) {
+        let gradient = buffers.scratch.get_mut(..part.len())?;
+        sum_images(&column, buffers.x, part.start, weight.row_len, gradient);
+        receive.take(state, range.start + part.start..range.start + part.end, 1.0, gradient)?;
     }
     Some(())
 }

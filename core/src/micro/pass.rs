@@ -22,6 +22,8 @@ pub(super) struct State<'a> {
     pub gradient: &'a mut [f32],
     /// How they are updated.
     pub terms: &'a Terms,
+    /// Scales of the noise of filters that the backward pass perturbs again.
+    pub scales: &'a mut [f32],
 }
 
 /// The arena's parts, see [`Layout`], and the stages that work in them.
@@ -31,7 +33,6 @@ pub(super) struct Parts<'a> {
     /// [`Norms`] of this many running statistics.
     pub norms: &'a mut [f32],
     pub statistics: usize,
-    pub scales: &'a mut [f32],
     pub values: &'a mut [f32],
 }
 
@@ -47,8 +48,8 @@ impl<'a> Parts<'a> {
         let (norms, arena) = arena.split_at_mut_checked(layout.norms())?;
         let (gradient, arena) = arena.split_at_mut_checked(layout.gradient())?;
         let (scales, values) = arena.split_at_mut_checked(layout.scales)?;
-        let state = State { weights, moments, gradient, terms };
-        Some(Self { stages, state, norms, statistics: layout.statistics, scales, values })
+        let state = State { weights, moments, gradient, terms, scales };
+        Some(Self { stages, state, norms, statistics: layout.statistics, values })
     }
 }
 
@@ -98,14 +99,28 @@ pub(super) struct Pass {
     /// Dropout masks of a training pass.
     pub masks: Masks,
     /// The perturbation, of which tensors, and where its bits come from.
-    pub noise: Option<(Noise, Selection, DrawKey)>,
+    pub noise: Option<Noise>,
+    pub selection: Selection,
+    pub key: DrawKey,
 }
 
 impl Pass {
+    pub(super) const NONE: Self = Self {
+        images: 0,
+        training: false,
+        masks: Masks::NONE,
+        noise: None,
+        selection: Selection { weights: false, biases: false, norms: false },
+        key: DrawKey::NONE,
+    };
+
     /// In evaluation, perturbed or not.
     pub(super) fn evaluation(images: usize, draw: Option<Draw>) -> Self {
-        let noise = draw.map(|draw| (draw.noise, draw.selection, draw.address.key()));
-        Self { images, training: false, masks: Masks::NONE, noise }
+        let mut pass = Self { images, ..Self::NONE };
+        if let Some(draw) = draw {
+            (pass.noise, pass.selection, pass.key) = (Some(draw.noise), draw.selection, draw.address.key());
+        }
+        pass
     }
 
     /// The noise of a tensor's next values; `at` is where its stream stands, nowhere at first.
@@ -116,11 +131,11 @@ impl Pass {
         role: Role,
         at: &'n mut Option<Sequence>,
     ) -> NextNoise<'n> {
-        let (noise, selection, key) = self.noise.as_ref()?;
-        if !parameter.is_trained() || !selection.contains(role) {
+        let noise = self.noise.as_ref()?;
+        if !parameter.is_trained() || !self.selection.contains(role) {
             return None;
         }
-        let at = at.get_or_insert_with(|| Sequence::new(key.tensor(parameter.index.into())));
+        let at = at.get_or_insert_with(|| Sequence::new(self.key.tensor(parameter.index.into())));
         Some((noise, at))
     }
 

@@ -248,8 +248,9 @@ impl<'m> Stage<'m> {
         let plane = if self.pool.is_some() { self.head_shape().pixels() } else { 0 };
         let [forward, backward] = match self.head {
             Head::Conv { .. } => [row + plane, 2 * row],
-            // The gradient of one image is that image, times a number.
+            // The gradient of one image is that image, times a number; its noise is made again in two parts.
             Head::Linear if images == 1 && !self.input_gradient => [block(row), 0],
+            Head::Linear if images == 1 => [block(row), block(row).div_ceil(2)],
             Head::Linear => [block(row); 2],
             _ => [plane; 2],
         };

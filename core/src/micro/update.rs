@@ -163,7 +163,7 @@ mod tests {
                     let (weights, moments) = ours.as_flattened_mut().split_at_mut(3);
                     let moments = &mut moments[..3 * optimizer.moments()];
                     let terms = &Terms { optimizer, rate: 0.01, weight_decay };
-                    let state = &mut State { weights, moments, gradient: &mut [], terms };
+                    let state = &mut State { weights, moments, gradient: &mut [], terms, scales: &mut [] };
                     let rule = Rule::new(optimizer, gradient_scale, time);
                     rule.update(state, 0..3, 1.0, &gradient).expect("fits");
                     let [w, m, v] = &mut theirs;

@@ -53,7 +53,7 @@ impl Work {
         stage: 0,
         row: 0,
         at: None,
-        pass: Pass { images: 0, training: true, masks: Masks::NONE, noise: None },
+        pass: Pass::NONE,
         receive: Receive::Add(0.0),
         ghosts: GhostBatches::new(0, 1),
         loss: 0.0,
@@ -122,21 +122,19 @@ impl Work {
         } else {
             Masks::NONE
         };
-        let noise = match settings.smooth_out {
-            Some(method) => {
-                let pair = if antithetic { m / 2 } else { m };
-                let round = if renewal == Renewal::GhostBatch { ghost } else { 0 };
-                let draw = round.wrapping_mul(count).wrapping_add(pair);
-                let step = if renewal == Renewal::Never { FIXED_STEP } else { step };
-                let noise = Noise::new(method.distribution, method.scaling, settings.strength)
-                    .map_err(MethodError::Noise)?;
-                let noise = if antithetic && m % 2 == 1 { noise.negated() } else { noise };
-                Some((noise, method.selection, Address { seed, step, draw }.key()))
-            }
-            None => None,
-        };
         let images = self.ghosts.range(ghost as usize).len();
-        self.pass = Pass { images, training: true, masks, noise };
+        self.pass = Pass { images, training: true, masks, ..Pass::NONE };
+        if let Some(method) = settings.smooth_out {
+            let pair = if antithetic { m / 2 } else { m };
+            let round = if renewal == Renewal::GhostBatch { ghost } else { 0 };
+            let draw = round.wrapping_mul(count).wrapping_add(pair);
+            let step = if renewal == Renewal::Never { FIXED_STEP } else { step };
+            let noise = Noise::new(method.distribution, method.scaling, settings.strength)
+                .map_err(MethodError::Noise)?;
+            self.pass.noise = Some(if antithetic && m % 2 == 1 { noise.negated() } else { noise });
+            self.pass.selection = method.selection;
+            self.pass.key = Address { seed, step, draw }.key();
+        }
         (self.phase, self.stage, self.row, self.at) = (Phase::Forward, 0, 0, None);
         Ok(())
     }

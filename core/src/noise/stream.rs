@@ -33,6 +33,9 @@ impl Address {
 pub(crate) struct DrawKey(u64);
 
 impl DrawKey {
+    /// Where there is no noise.
+    pub(crate) const NONE: Self = Self(0);
+
     /// Key of the tensor with this index.
     pub(crate) fn tensor(self, index: u32) -> Key {
         Key(hash(self.0 ^ u64::from(index)))
