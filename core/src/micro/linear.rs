@@ -275,8 +275,8 @@ fn pass_part_on(
     let (weight, start) = (stage.weight()?, part.start);
     let scale = remembered(stage, row, state.scales)?;
     let filter = weight.part(row, part, noise, scale, state.weights, buffers.scratch)?;
-    let column = Column { dy: buffers.dy, outputs: stage.shape().channels, row };
-    spread(&column, filter, start, weight.row_len, buffers.dx);
+    let of_neuron = buffers.dy.get(row..)?;
+    spread(of_neuron, stage.shape().channels, filter, start, weight.row_len, buffers.dx);
     Some(())
 }
 
@@ -326,10 +326,11 @@ fn learn_biases(
     receive.take(state, start..start + count, 1.0, dy.get(..count)?)
 }
 
-/// dx of each image += its gradient times a part of the neuron's weights, of which the first is number `start`.
+/// dx of each image += its gradient, one of each `outputs` values of `dy`, times a part of the neuron's weights, of which the
+/// first is number `start`.
 #[inline(never)]
-fn spread(column: &Column<'_>, filter: &[f32], start: usize, inputs: usize, dx: &mut [f32]) {
-    for (dx, g) in runs_mut(dx, inputs).zip(column.iter()) {
+fn spread(dy: &[f32], outputs: usize, filter: &[f32], start: usize, inputs: usize, dx: &mut [f32]) {
+    for (dx, g) in runs_mut(dx, inputs).zip(dy.chunks(outputs.max(1)).filter_map(|dy| dy.first())) {
         if *g != 0.0 {
             let dx = dx.get_mut(start..).unwrap_or_default();
             dx.iter_mut().zip(filter).for_each(|(dx, w)| *dx += g * w);

@@ -151,7 +151,8 @@ impl Pass {
     ) -> Option<()> {
         if rows.start == 0 {
             *at = None;
-            self.biases(stage, parts, images)?;
+            self.biases(stage, parts, images, at)?;
+            *at = None;
         }
         match &stage.head {
             Head::Conv { .. } => conv::forward(stage, rows, self, parts, images, at),
@@ -166,21 +167,31 @@ impl Pass {
 
     /// Writes the biases of a convolution or linear layer where its first image's channels begin.
     #[inline(never)]
-    fn biases(&self, stage: &Stage<'_>, parts: &mut Parts<'_>, images: &[f32]) -> Option<()> {
+    fn biases(
+        &self,
+        stage: &Stage<'_>,
+        parts: &mut Parts<'_>,
+        images: &[f32],
+        at: &mut Option<Sequence>,
+    ) -> Option<()> {
         if !stage.has_filters() {
             return Some(());
         }
-        let Forward { y, scratch, .. } = self.forward_buffers(stage, parts.stages, parts.values, images)?;
+        let mut buffers = self.forward_buffers(stage, parts.stages, parts.values, images);
+        let Forward { y, scratch, .. } = buffers.as_mut()?; // Where it lies: moved, it would be on the stack twice.
         let (rows, pixels) = (stage.shape().channels, stage.shape().pixels());
-        match stage.bias() {
-            Some(bias) => bias.each_value(Role::Bias, rows, self, parts.state.weights, scratch, |row, bias| {
-                put(y, row * pixels, bias);
-            }),
-            None => {
-                (0..rows).for_each(|row| put(y, row * pixels, 0.0));
-                Some(())
-            }
+        let Some(bias) = stage.bias() else {
+            y.get_mut(..rows * pixels)?.fill(0.0);
+            return Some(());
+        };
+        let mut start = 0;
+        while start < rows {
+            let noise = self.noise(&bias, Role::Bias, at);
+            let values = bias.values(start, rows, noise, parts.state.weights, scratch)?;
+            spread(values, y.get_mut(start * pixels..)?, pixels);
+            start += values.len();
         }
+        Some(())
     }
 
     /// Runs these channels of a stage backward and hands their gradients to `receive`.
@@ -282,11 +293,14 @@ impl Pass {
     }
 }
 
-#[inline(never)] // Loops over it are not worth unrolling.
-fn put(values: &mut [f32], at: usize, value: f32) {
-    if let Some(to) = values.get_mut(at) {
-        *to = value;
-    }
+/// Writes values `apart` places from each other.
+#[inline(never)]
+fn spread(values: &[f32], to: &mut [f32], apart: usize) {
+    values.iter().zip(to.chunks_mut(apart.max(1))).for_each(|(value, to)| {
+        if let Some(to) = to.first_mut() {
+            *to = *value;
+        }
+    });
 }
 
 /// Parts of the values that do not overlap.

@@ -96,25 +96,29 @@ impl<'m> Parameter<'m> {
         mut each: impl FnMut(usize, f32),
     ) -> Option<()> {
         let mut at = None;
-        // With a stride the trained values do not follow each other in the noise.
-        let most = if self.stride == 1 { scratch.len().max(1) } else { 1 };
-        for start in (0..rows).step_by(most) {
-            let values = self.values(start, most.min(rows - start), pass.noise(self, role, &mut at), weights, scratch)?;
+        let mut start = 0;
+        while start < rows {
+            let values = self.values(start, rows, pass.noise(self, role, &mut at), weights, scratch)?;
             values.iter().enumerate().for_each(|(i, value)| each(start + i, *value));
+            start += values.len();
         }
         Some(())
     }
 
-    /// The next `len` values of a one-dimensional tensor at the evaluation point, written to `scratch`.
+    /// The next values from `start` on of a one-dimensional tensor of `rows` at the evaluation point, written to `scratch`:
+    /// as many as there is room for.
     #[inline(never)]
-    fn values<'a>(
+    pub(super) fn values<'a>(
         &self,
         start: usize,
-        len: usize,
+        rows: usize,
         noise: NextNoise<'_>,
         weights: &[f32],
         scratch: &'a mut [f32],
     ) -> Option<&'a [f32]> {
+        // With a stride the trained values do not follow each other in the noise.
+        let most = if self.stride == 1 { rows.checked_sub(start)? } else { 1 };
+        let len = most.min(scratch.len()).max(1);
         let to = scratch.get_mut(..len)?;
         match (self.range(start), noise) {
             (Some(range), noise) => {

@@ -99,6 +99,12 @@ impl Noise {
             return self.perturb_part(at, scale, clean, to);
         }
         self.units(at, clean, to);
+        self.add_each(clean, to);
+    }
+
+    /// Makes of the unit noise in `to`, filters of one value each, the values plus their noise.
+    #[inline(never)] // A frame of its own, gone when the next noise is drawn.
+    fn add_each(&self, clean: &[f32], to: &mut [f32]) {
         let uniform = self.kind().1 == Distribution::Uniform;
         for (w, to) in clean.iter().zip(to) {
             let unit = *to;

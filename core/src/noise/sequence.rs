@@ -95,42 +95,51 @@ impl Sequence {
     /// when that is known; else these integers, as [`negative_odd`] reads them. Then it returns the sum of their squares.
     #[inline(never)]
     pub(crate) fn draw(&mut self, scale: Option<f32>, mut clean: &[f32], mut to: &mut [f32]) -> u64 {
+        // Of the negative odd integers.
         let scale = scale.map(|scale| -scale);
         let mut squares = 0;
-        let mut put = |w: f32, to: &mut f32, odd: i32| match scale {
-            Some(scale) => *to = w + odd as f32 * scale,
-            None => {
-                *to = stored(odd);
-                squares += square(odd);
-            }
-        };
-        let mut of_eights = 0;
         while !to.is_empty() {
             let run = self.run(to.len());
             let Some((now, later)) = core::mem::take(&mut to).split_at_mut_checked(run) else { break };
             let Some((weights, others)) = clean.split_at_checked(run) else { break };
             (to, clean) = (later, others);
             let odd = self.element % 2;
-            self.element += run;
             let Some((first, now)) = now.split_at_mut_checked(odd) else { break };
-            let Some((w, weights)) = weights.split_at_checked(odd) else { break };
-            if let (Some(first), Some(w)) = (first.first_mut(), w.first()) {
-                put(*w, first, high(self.word));
-            }
+            let Some((of_first, weights)) = weights.split_at_checked(odd) else { break };
             let (eights, rest) = now.as_chunks_mut::<8>();
-            let (of_weights, weights) = weights.as_chunks::<8>();
+            let (of_eights, of_rest) = weights.as_chunks::<8>();
+            squares += self.few(scale, of_first, first);
+            self.element += 8 * eights.len();
             match scale {
-                Some(scale) => eight_sums(&mut self.generator, scale, of_weights, eights),
-                None => of_eights += eight_odds(&mut self.generator, eights),
+                Some(scale) => eight_sums(&mut self.generator, scale, of_eights, eights),
+                None => squares += eight_odds(&mut self.generator, eights),
             }
-            for (to, w) in rest.chunks_mut(2).zip(weights.chunks(2)) {
+            squares += self.few(scale, of_rest, rest);
+        }
+        squares.cast_unsigned()
+    }
+
+    /// The same of a few elements, with the scale of negative odd integers.
+    #[inline(never)] // Here and below: a frame of its own, in which all that a loop needs fits the registers.
+    fn few(&mut self, scale: Option<f32>, clean: &[f32], to: &mut [f32]) -> i64 {
+        let mut squares = 0;
+        for (to, w) in to.iter_mut().zip(clean) {
+            let odd = if self.element % 2 == 1 {
+                high(self.word)
+            } else {
                 self.word = next(&mut self.generator);
-                for (i, (to, w)) in to.iter_mut().zip(w).enumerate() {
-                    put(*w, to, if i == 0 { low(self.word) } else { high(self.word) });
+                low(self.word)
+            };
+            self.element += 1;
+            match scale {
+                Some(scale) => *to = w + odd as f32 * scale,
+                None => {
+                    *to = stored(odd);
+                    squares += square(odd);
                 }
             }
         }
-        (squares + of_eights).cast_unsigned()
+        squares
     }
 
     /// Writes the next elements' standard normal deviates.
@@ -181,7 +190,6 @@ fn next(generator: &mut Xoshiro128PlusPlus) -> u32 {
 }
 
 /// Writes the odd integers that are drawn next, and returns the sum of their squares.
-// Here and below: a frame of its own, in which the generator's state and the pointers fit the registers.
 #[inline(never)]
 fn eight_odds(generator: &mut Xoshiro128PlusPlus, to: &mut [[f32; 8]]) -> i64 {
     let mut squares = 0;
