@@ -135,10 +135,9 @@ impl<const N: usize> Session<'_, '_, N> {
             Phase::Update if built::GRADIENT => self.update_part(most),
             Phase::Update => Err(OVERLAP),
         }
-        .map_err(|error| {
+        .inspect_err(|error| {
             self.abort();
-            log::refused(&error);
-            error
+            log::refused(error);
         })?;
         if let Some(outcome) = self.outcome() {
             log::stepped(self.counters, outcome);
