@@ -183,11 +183,7 @@ impl Machine<'_> {
         lane: u32,
         refusal: Refusal,
     ) -> Box<Fault> {
-        let name = match access {
-            Access::Read | Access::OrderedRead => "read",
-            Access::Write => "write",
-            Access::Atomic => "atomic operation",
-        };
+        let name = access.name();
         let place = match space {
             Space::Global | Space::Const => self.launch.arena.describe(address),
             Space::Shared => format!("shared memory of {} bytes", self.launch.shared_end()),

@@ -128,9 +128,10 @@ impl<'a> Machine<'a> {
 
     #[cold]
     fn shared_race(&self, address: u64, lane: u32, access: Access, conflict: SharedConflict) -> Box<Fault> {
+        let access = access.name();
         match conflict {
             SharedConflict::Pending => {
-                let text = format!("{access:?} at shared address {address:#x}, to which a cp.async is under way");
+                let text = format!("{access} at shared address {address:#x}, to which a cp.async is under way");
                 self.fault(Kind::AsyncCopy, Some(lane), text)
             }
             SharedConflict::Race(who, other) => {
@@ -138,7 +139,7 @@ impl<'a> Machine<'a> {
                     let [x, y, z] = self.launch.thread(t);
                     format!("thread ({x}, {y}, {z})")
                 });
-                let text = format!("{access:?} at shared address {address:#x} after {other:?} of {who} without a barrier between");
+                let text = format!("{access} at shared address {address:#x} after {} of {who} without a barrier between", other.name());
                 self.fault(Kind::Race, Some(lane), text)
             }
         }
@@ -184,8 +185,8 @@ impl<'a> Machine<'a> {
                         format!("block ({x}, {y}, {z})")
                     }
                 };
-                let text = format!("{access:?} at global address {:#x} ({}) and {:?} of {who} in the same launch, unordered",
-                    a[lane], self.launch.arena.describe(a[lane]), conflict.access);
+                let text = format!("{} at global address {:#x} ({}) and {} of {who} in the same launch, unordered",
+                    access.name(), a[lane], self.launch.arena.describe(a[lane]), conflict.access.name());
                 return Err(self.fault(Kind::Race, Some(lane as u32), text));
             }
         }

@@ -20,6 +20,16 @@ pub enum Access {
 }
 
 impl Access {
+    /// As it is told.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Access::Read | Access::OrderedRead => "read",
+            Access::Write => "write",
+            Access::Atomic => "atomic operation",
+        }
+    }
+
     /// Whether it loads and does nothing else.
     #[must_use]
     pub const fn reads_only(self) -> bool {
