@@ -245,6 +245,19 @@ fn locks_order_blocks() {
     assert_eq!(run("").0.unwrap_err().kind, Kind::Race);
 }
 
+/// Lanes of one warp may store one value to one place of global memory, not several.
+#[test]
+fn lanes_that_store_to_one_place() {
+    fine("st.global.u32 [%d1], 5;", 1, 32);
+    fine("st.global.u8 [%d1], %r2;", 1, 32);
+    let found = fault("st.global.u32 [%d1], %r1;", 1, 32);
+    assert!(found.kind == Kind::Race && found.what.contains("lanes 0 and 1"), "{found}");
+    fine("shr.u32 %r6, %r1, 1; mul.wide.u32 %d4, %r6, 4; add.u64 %d4, %d1, %d4; st.global.u32 [%d4], %r6;", 1, 32);
+    assert_eq!(fault("shr.u32 %r6, %r1, 1; mul.wide.u32 %d4, %r6, 4; add.u64 %d4, %d1, %d4; st.global.u32 [%d4], %r1;", 1, 32).kind, Kind::Race);
+    assert_eq!(fault("st.global.v2.u32 [%d1], {%r2, %r1};", 1, 2).kind, Kind::Race);
+    assert_eq!(fault("cvt.u64.u32 %d4, %r1; st.global.u64 [%d1], %d4;", 1, 2).kind, Kind::Race);
+}
+
 /// An ordered load does not race with atomics; a plain one does.
 #[test]
 fn ordered_loads_beside_atomics() {

@@ -37,6 +37,13 @@ impl Machine<'_> {
         let pattern = usize::from(self.program.code[self.pc].pattern);
         self.patterns[pattern].shape::<SHARED>(a, mask, bytes)
     }
+
+    /// The first lanes of addresses that several lanes had in the access just made.
+    #[inline(always)]
+    #[must_use]
+    pub fn several(&self) -> u32 {
+        self.patterns[usize::from(self.program.code[self.pc].pattern)].shape.several
+    }
 }
 
 impl Pattern {

@@ -2,8 +2,10 @@
 
 use super::{Found, Opcode};
 use crate::decode::operands::Arg;
-use crate::exec::access::Places;
+use crate::exec::access::{LOCAL_WINDOW, Places, WINDOW};
+use crate::exec::fault::Kind;
 use crate::exec::lanes::ALL;
+use crate::exec::launch::Races;
 use crate::exec::machine::{Machine, lanes_of};
 use crate::exec::program::{Class, Code, Handler, Step};
 use crate::memory::races::Access;
@@ -265,6 +267,9 @@ fn store<const SPACE: u8>(m: &mut Machine<'_>, c: &Code, mask: u32) -> Step {
     let a = m.addresses(c, c.r[0], c.small[1] & ADDRESS64 != 0);
     let places = m.places(space_of(SPACE), &a, mask, bytes * count as u64, Access::Write)?;
     let wide = c.small[1] & WIDE != 0;
+    if matches!(SPACE, 0 | 5) && m.several() != 0 {
+        one_value(m, c, mask, &a, (count, bytes))?;
+    }
     // SAFETY: the places were found accessible for bytes * count bytes each.
     unsafe {
         if let (Places::Run(to), 1, 4, false) = (&places, count, bytes, wide) {
@@ -289,6 +294,29 @@ fn store<const SPACE: u8>(m: &mut Machine<'_>, c: &Code, mask: u32) -> Step {
                     _ => to(lane).cast::<u64>().write_unaligned(value),
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Lanes of a warp that store to one place in one instruction must store one value: else CUDA leaves open which one stays.
+#[cold]
+fn one_value(m: &Machine<'_>, c: &Code, mask: u32, a: &[u64; 32], (count, bytes): (usize, u64)) -> Step {
+    if m.launch.races == Races::Off {
+        return Ok(());
+    }
+    let kept = u64::MAX >> (64 - 8 * bytes.min(8));
+    let value = |lane: usize, k: usize| {
+        let wide = c.small[1] & WIDE != 0;
+        kept & if wide { m.get::<u64>(c.r[1 + k])[lane] } else { u64::from(m.get::<u32>(c.r[1 + k])[lane]) }
+    };
+    // Generic addresses of local memory are each lane's own.
+    let local = |lane: &usize| a[*lane].wrapping_sub(LOCAL_WINDOW) < WINDOW;
+    for first in lanes_of(m.several() & mask).filter(|lane| !local(lane)) {
+        let differs = |&lane: &usize| a[lane] == a[first] && (0..count).any(|k| value(lane, k) != value(first, k));
+        if let Some(lane) = lanes_of(mask).find(differs) {
+            let text = format!("lanes {first} and {lane} store different values to address {:#x} in one instruction", a[first]);
+            return Err(m.fault(Kind::Race, Some(lane as u32), text));
         }
     }
     Ok(())
