@@ -34,7 +34,7 @@ pub(super) fn forward(
     let mut noise = pass.noise(stage.weight()?, Role::Weight, at);
     for row in rows {
         let noise = lend(&mut noise);
-        let scale = if inputs <= block(inputs) {
+        let scale = if built::WIDE && inputs <= block(inputs) {
             whole(stage, row, noise, parts.state.weights, buffers)?
         } else {
             in_parts(stage, row, noise, parts.state.weights, buffers)?

@@ -29,8 +29,6 @@ impl Sizes {
     }
 }
 
-/// Kernel, stride and padding of the usual pooling.
-const USUAL: [[usize; 2]; 3] = [[2, 2], [2, 2], [0, 0]];
 const FEATURE: &str = "feature micro-any-window";
 
 /// Kernel, stride and padding along height and width.
@@ -58,9 +56,9 @@ impl Window {
         self.0[2].map(usize::from)
     }
 
-    /// Whether these are the usual pooling windows: 2x2, side by side.
+    /// Whether these are the usual pooling windows.
     pub(super) fn is_usual(self) -> bool {
-        self.0.map(|sides| sides.map(usize::from)) == USUAL
+        is_usual(self.0.map(|sides| sides.map(usize::from)))
     }
 }
 
@@ -91,10 +89,15 @@ pub(super) fn check(layer: &PlannedLayer) -> Result<(), SessionError> {
         Layer::MaxPool2d(_) if built::ANY_WINDOW && windows[0][0] * windows[0][1] >= usize::from(CLIPPED) => {
             unsupported("max pooling over more than 254 pixels")
         }
-        Layer::MaxPool2d(_) if !built::ANY_WINDOW && windows != USUAL => unsupported(FEATURE),
+        Layer::MaxPool2d(_) if !built::ANY_WINDOW && !is_usual(windows) => unsupported(FEATURE),
         Layer::Conv2d(conv) if !built::ANY_WINDOW && !is_small(windows, conv.groups) => unsupported(FEATURE),
         _ => Ok(()),
     }
+}
+
+/// Whether a pooling's windows are 2x2, side by side.
+const fn is_usual(windows: [[usize; 2]; 3]) -> bool {
+    matches!(windows, [[2, 2], [2, 2], [0, 0]])
 }
 
 /// Whether a convolution has one group, a 3x3 kernel, stride 1, and less padding than the kernel has pixels.

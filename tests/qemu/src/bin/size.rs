@@ -28,7 +28,8 @@ fn train(arena: &mut [f32]) -> Result<(), &'static str> {
     let model = Slices { parameters: W3.parameters, statistics: W3.statistics };
     let method = Method::SmoothOut(SmoothOut::adaptive());
     let config = Config { optimizer: Optimizer::sgd(0.9), ..Config::new(method, 0.01) };
-    let mut session = Session::<3>::new(&plan, &model, config, arena).map_err(|_| "no session")?;
+    let mut session = Session::<3>::new(&plan, &model, config, arena);
+    let session = session.as_mut().map_err(|_| "no session")?;
     let outcome = session.step(W3.images, &LABELS).map_err(|_| "no step")?;
     say!("loss of W3's first step: ", Hex(outcome.loss.to_bits()));
     let data = 4 * (W3.parameters.len() + W3.images.len() + LABELS.len());
