@@ -24,7 +24,7 @@ smoothout_qemu::panics_do_not_link!();
 image!(run);
 
 /// Values of the largest session that is begun here.
-const ARENA: usize = if SMALL { 1000 } else { 106_000 };
+const ARENA: usize = if SMALL { 2520 } else { 106_000 };
 
 /// Steps after which a first line is printed.
 const FEW: usize = 4;
@@ -41,20 +41,23 @@ fn run() -> Result<(), &'static str> {
 fn trainings(arena: &mut [f32]) -> Result<(), SessionError> {
     let many = if SLOW { FEW } else { 50 };
     let all = Trained::all();
-    training::<_, 2>(&W1, "W1-last-layer/1", 1, Trained { layers: Layers::From(2), ..all }, 50, arena)?;
+    let last = Trained { layers: Layers::From(2), ..all };
+    training::<_, 2>(&W1, "W1-last-layer/1", 1, last, 0.9, 50, arena)?;
+    // Without momentum it fits 16 KB of memory.
+    training::<_, 2>(&W1, "W1-plain/1", 1, all, 0.0, 50, arena)?;
     if SMALL {
         return Ok(());
     }
-    training::<_, 2>(&W1, "W1/1", 1, all, 50, arena)?;
-    training::<_, 2>(&W1, "W1/8", 8, all, 50, arena)?;
+    training::<_, 2>(&W1, "W1/1", 1, all, 0.9, 50, arena)?;
+    training::<_, 2>(&W1, "W1/8", 8, all, 0.9, 50, arena)?;
     if !SCARCE {
-        training::<_, 2>(&W2, "W2/1", 1, all, many, arena)?;
-        training::<_, 2>(&W2, "W2/8", 8, all, many, arena)?;
+        training::<_, 2>(&W2, "W2/1", 1, all, 0.9, many, arena)?;
+        training::<_, 2>(&W2, "W2/8", 8, all, 0.9, many, arena)?;
     }
-    training::<_, 3>(&W3, "W3/1", 1, all, 50, arena)?;
-    training::<_, 3>(&W3, "W3/8", 8, all, many, arena)?;
-    training::<_, 5>(&W3B, "W3b/8", 8, all, many, arena)?;
-    training::<_, 4>(&W4, "W4/1", 1, all, many, arena)
+    training::<_, 3>(&W3, "W3/1", 1, all, 0.9, 50, arena)?;
+    training::<_, 3>(&W3, "W3/8", 8, all, 0.9, many, arena)?;
+    training::<_, 5>(&W3B, "W3b/8", 8, all, 0.9, many, arena)?;
+    training::<_, 4>(&W4, "W4/1", 1, all, 0.9, many, arena)
 }
 
 /// One workload of `N` layers in sessions of `S` stages.
@@ -63,6 +66,7 @@ fn training<const N: usize, const S: usize>(
     name: &str,
     batch: usize,
     trained: Trained<'static>,
+    momentum: f32,
     steps: usize,
     arena: &mut [f32],
 ) -> Result<(), SessionError> {
@@ -73,7 +77,7 @@ fn training<const N: usize, const S: usize>(
         ("AdaSmoothOut", adaptive, 0.1, steps),
         ("AdaSmoothOut of strength 0", adaptive, 0.0, FEW),
     ];
-    let optimizer = Optimizer::sgd(0.9);
+    let optimizer = Optimizer::sgd(momentum);
     let mut noise = 0;
     for (label, method, strength, steps) in methods {
         let config = Config { optimizer, trained, strength, ..Config::new(method, 0.01) };
