@@ -128,17 +128,18 @@ impl<const N: usize> Session<'_, '_, N> {
 
     /// Does at most `most` rows of the present stage.
     fn piece(&mut self, images: &[f32], labels: &[u32], most: usize) -> Result<(), SessionError> {
-        match self.work.phase {
+        let result = match self.work.phase {
             Phase::Idle => Err(SessionError::Order { first: "a step has to begin" }),
             Phase::Forward | Phase::Backward => self.rows(images, most).ok_or(OVERLAP),
             Phase::Loss => self.loss(labels),
             Phase::Update if built::GRADIENT => self.update_part(most),
             Phase::Update => Err(OVERLAP),
-        }
-        .inspect_err(|error| {
+        };
+        if let Err(error) = result {
             self.abort();
-            log::refused(error);
-        })?;
+            log::refused(&error);
+            return Err(error);
+        }
         if let Some(outcome) = self.outcome() {
             log::stepped(self.counters, outcome);
         }
