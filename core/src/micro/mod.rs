@@ -62,7 +62,7 @@
 //! | max pooling | one byte a window |
 //!
 //! Frozen layers ([`Trained`]) keep no activations and their weights stay where they are. The session itself takes some
-//! 240 bytes and 112 for each of its `N` stages; stack of a step and of setting up: see the table below.
+//! 230 bytes and 112 for each of its `N` stages; stack of a step and of setting up: see the table below.
 //!
 //! # What it costs
 //! Instructions of one step on a Cortex-M4F (`opt-level = 3`, counted in QEMU, not on a chip) with per-filter noise and

@@ -12,7 +12,8 @@ pub(crate) const WIDE: bool = cfg!(any(not(feature = "micro-lean"), feature = "m
 /// Where a tensor's stream stands. A copy of it makes the same noise again.
 #[derive(Clone, Debug)]
 pub(crate) struct Sequence {
-    key: Key,
+    /// The key in halves, which need no alignment that would cost memory in a session.
+    key: [u32; 2],
     generator: Xoshiro128PlusPlus,
     /// The next element.
     element: usize,
@@ -58,7 +59,13 @@ fn product(half: u32) -> i64 {
 impl Sequence {
     /// The stream of a tensor from its first element on.
     pub(crate) fn new(key: Key) -> Self {
-        Self { key, generator: key.generator(0), element: 0, word: 0 }
+        let Key(word) = key;
+        Self { key: [word as u32, (word >> 32) as u32], generator: key.generator(0), element: 0, word: 0 }
+    }
+
+    fn generator(&self, block: usize) -> Xoshiro128PlusPlus {
+        let [low, high] = self.key.map(u64::from);
+        Key(high << 32 | low).generator(block)
     }
 
     /// Sum of the squared odd integers of the next `len` elements, which are passed over.
@@ -163,7 +170,7 @@ impl Sequence {
         if made == 0 || end / BLOCK != self.element / BLOCK {
             made = 0;
             if !end.is_multiple_of(BLOCK) {
-                self.generator = self.key.generator(end / BLOCK);
+                self.generator = self.generator(end / BLOCK);
             }
         }
         for _ in made..draws(end) {
@@ -177,7 +184,7 @@ impl Sequence {
         let inside = self.element % BLOCK;
         // The first block is seeded from the beginning.
         if inside == 0 && self.element > 0 {
-            self.generator = self.key.generator(self.element / BLOCK);
+            self.generator = self.generator(self.element / BLOCK);
         }
         left.min(BLOCK - inside)
     }
