@@ -107,21 +107,21 @@ impl Sequence {
         let mut squares = 0;
         while !to.is_empty() {
             let run = self.run(to.len());
-            let Some((now, later)) = core::mem::take(&mut to).split_at_mut_checked(run) else { break };
-            let Some((weights, others)) = clean.split_at_checked(run) else { break };
+            // Eights from an even element on together, others one by one.
+            let len = if self.element % 2 == 1 { 1 } else if run < 8 { run } else { run / 8 * 8 };
+            let Some((now, later)) = core::mem::take(&mut to).split_at_mut_checked(len) else { break };
+            let Some((weights, others)) = clean.split_at_checked(len) else { break };
             (to, clean) = (later, others);
-            let odd = self.element % 2;
-            let Some((first, now)) = now.split_at_mut_checked(odd) else { break };
-            let Some((of_first, weights)) = weights.split_at_checked(odd) else { break };
-            let (eights, rest) = now.as_chunks_mut::<8>();
-            let (of_eights, of_rest) = weights.as_chunks::<8>();
-            squares += self.few(scale, of_first, first);
-            self.element += 8 * eights.len();
+            if len < 8 {
+                squares += self.few(scale, weights, now);
+                continue;
+            }
+            self.element += len;
+            let (eights, of_eights) = (now.as_chunks_mut().0, weights.as_chunks().0);
             match scale {
                 Some(scale) => eight_sums(&mut self.generator, scale, of_eights, eights),
                 None => squares += eight_odds(&mut self.generator, eights),
             }
-            squares += self.few(scale, of_rest, rest);
         }
         squares.cast_unsigned()
     }
