@@ -12,6 +12,8 @@ from pathlib import Path
 
 KERNELS = Path(__file__).resolve().parent
 PTX = KERNELS.parent / "ptx"
+# Kernels of other styles, for the emulator's tests; their PTX lies beside them.
+STYLES = KERNELS.parent.parent / "tests/cuda-emulator/tests/styles"
 # Both halves of one toolkit release: ptxas must know all that NVRTC can write.
 VERSION = "13.5.37"
 # The architectures PTX is made for; a driver compiles the nearest one that its GPU can run.
@@ -25,7 +27,7 @@ def sources():
 
 def ptx_path(source, architecture):
     """Where the PTX of a kernel file lies."""
-    return PTX / f"{source.stem}.sm{architecture}.ptx"
+    return (source.parent if source.parent == STYLES else PTX) / f"{source.stem}.sm{architecture}.ptx"
 
 
 def entries(ptx):
