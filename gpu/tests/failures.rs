@@ -2,10 +2,9 @@
 
 mod common;
 
-use common::{batch, gpu, session};
+use common::{UPDATE, batch, gpu, session};
 use smoothout::Network;
 use smoothout::networks;
-use smoothout::optimizer::{Optimizer, Update};
 use smoothout::plan::{Plan, Purpose};
 use smoothout::step::{Method, SmoothOut, StepError, Stepper};
 use smoothout_gpu::{Failure, Feed, Gpu, GpuError, Keeps, Part, Precision, Selector, Session, Step, faults};
@@ -13,14 +12,6 @@ use std::sync::{Arc, Mutex};
 
 /// Planted failures and free memory are the whole program's.
 static ALONE: Mutex<()> = Mutex::new(());
-
-const UPDATE: Update = Update {
-    optimizer: Optimizer::sgd(0.9),
-    rate: 0.05,
-    weight_decay: 1e-4,
-    gradient_scale: 1.0,
-    time: 1,
-};
 
 fn plan() -> Box<Plan<16>> {
     let network: Network<16> = networks::digits().expect("fits");

@@ -2,11 +2,10 @@
 
 mod common;
 
-use common::{batch, gpu, session, start};
+use common::{UPDATE, batch, gpu, session, start};
 use smoothout::ghost::GhostBatches;
 use smoothout::network::Network;
 use smoothout::networks;
-use smoothout::optimizer::{Optimizer, Update};
 use smoothout::plan::{Plan, Purpose, Tensor};
 use smoothout::portable::{self, NetworkObjective, NetworkPass};
 use smoothout::shape::Shape;
@@ -15,14 +14,6 @@ use smoothout_gpu::{Feed, Part, Precision, Step};
 
 const STRENGTH: f32 = 0.05;
 const CLIP: Option<f32> = Some(5.0);
-
-const UPDATE: Update = Update {
-    optimizer: Optimizer::sgd(0.9),
-    rate: 0.05,
-    weight_decay: 1e-4,
-    gradient_scale: 1.0,
-    time: 1,
-};
 
 fn stepper(method: SmoothOut) -> Stepper {
     Stepper::new(Method::SmoothOut(method), 9).expect("valid")

@@ -1,9 +1,19 @@
 //! What several tests share.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use smoothout::optimizer::{Optimizer, Update};
 use smoothout::plan::{Plan, Role};
 use smoothout_gpu::{Gpu, Keeps, Precision, Selector, Session};
 use std::sync::Arc;
+
+/// SGD with momentum and decay.
+pub const UPDATE: Update = Update {
+    optimizer: Optimizer::sgd(0.9),
+    rate: 0.05,
+    weight_decay: 1e-4,
+    gradient_scale: 1.0,
+    time: 1,
+};
 
 /// The device under test: a GPU, or the emulator.
 pub fn gpu() -> Arc<Gpu> {

@@ -108,14 +108,18 @@ impl Machine<'_> {
 /// and the operands it wants.
 #[macro_export]
 macro_rules! lanes {
-    (|$a:ident: $A:ty| -> $D:ty $e:block) => {{
+    (|$($x:ident: $X:ty),+| -> $D:ty $e:block) => {{
         fn run(m: &mut $crate::exec::machine::Machine<'_>, c: &$crate::exec::program::Code, mask: u32)
             -> $crate::exec::program::Step {
             use $crate::exec::lanes::Lane;
-            let a = m.get::<<$A as Lane>::Raw>(c.r[1]);
+            let mut operand = 0;
+            $(
+                operand += 1;
+                let $x = m.get::<<$X as Lane>::Raw>(c.r[operand]);
+            )+
             let mut out = [Default::default(); 32];
             for i in 0..32 {
-                let $a = <$A as Lane>::of(a[i]);
+                $(let $x = <$X as Lane>::of($x[i]);)+
                 let value: $D = $e;
                 out[i] = value.raw();
             }
@@ -123,80 +127,7 @@ macro_rules! lanes {
             Ok(())
         }
         use $crate::{decode::operands::Arg, exec::lanes::Lane};
-        const ARGS: &[Arg] = &[Arg::D(<$D as Lane>::WIDTH), Arg::S(<$A as Lane>::WIDTH)];
-        (run as $crate::exec::program::Handler, ARGS)
-    }};
-    (|$a:ident: $A:ty, $b:ident: $B:ty| -> $D:ty $e:block) => {{
-        fn run(m: &mut $crate::exec::machine::Machine<'_>, c: &$crate::exec::program::Code, mask: u32)
-            -> $crate::exec::program::Step {
-            use $crate::exec::lanes::Lane;
-            let a = m.get::<<$A as Lane>::Raw>(c.r[1]);
-            let b = m.get::<<$B as Lane>::Raw>(c.r[2]);
-            let mut out = [Default::default(); 32];
-            for i in 0..32 {
-                let ($a, $b) = (<$A as Lane>::of(a[i]), <$B as Lane>::of(b[i]));
-                let value: $D = $e;
-                out[i] = value.raw();
-            }
-            m.put::<<$D as Lane>::Raw>(c.r[0], mask, &out);
-            Ok(())
-        }
-        use $crate::{decode::operands::Arg, exec::lanes::Lane};
-        const ARGS: &[Arg] =
-            &[Arg::D(<$D as Lane>::WIDTH), Arg::S(<$A as Lane>::WIDTH), Arg::S(<$B as Lane>::WIDTH)];
-        (run as $crate::exec::program::Handler, ARGS)
-    }};
-    (|$a:ident: $A:ty, $b:ident: $B:ty, $c:ident: $C:ty| -> $D:ty $e:block) => {{
-        fn run(m: &mut $crate::exec::machine::Machine<'_>, c: &$crate::exec::program::Code, mask: u32)
-            -> $crate::exec::program::Step {
-            use $crate::exec::lanes::Lane;
-            let a = m.get::<<$A as Lane>::Raw>(c.r[1]);
-            let b = m.get::<<$B as Lane>::Raw>(c.r[2]);
-            let d = m.get::<<$C as Lane>::Raw>(c.r[3]);
-            let mut out = [Default::default(); 32];
-            for i in 0..32 {
-                let ($a, $b, $c) = (<$A as Lane>::of(a[i]), <$B as Lane>::of(b[i]), <$C as Lane>::of(d[i]));
-                let value: $D = $e;
-                out[i] = value.raw();
-            }
-            m.put::<<$D as Lane>::Raw>(c.r[0], mask, &out);
-            Ok(())
-        }
-        use $crate::{decode::operands::Arg, exec::lanes::Lane};
-        const ARGS: &[Arg] = &[
-            Arg::D(<$D as Lane>::WIDTH),
-            Arg::S(<$A as Lane>::WIDTH),
-            Arg::S(<$B as Lane>::WIDTH),
-            Arg::S(<$C as Lane>::WIDTH),
-        ];
-        (run as $crate::exec::program::Handler, ARGS)
-    }};
-    (|$a:ident: $A:ty, $b:ident: $B:ty, $c:ident: $C:ty, $d:ident: $E:ty| -> $D:ty $e:block) => {{
-        fn run(m: &mut $crate::exec::machine::Machine<'_>, c: &$crate::exec::program::Code, mask: u32)
-            -> $crate::exec::program::Step {
-            use $crate::exec::lanes::Lane;
-            let a = m.get::<<$A as Lane>::Raw>(c.r[1]);
-            let b = m.get::<<$B as Lane>::Raw>(c.r[2]);
-            let d = m.get::<<$C as Lane>::Raw>(c.r[3]);
-            let f = m.get::<<$E as Lane>::Raw>(c.r[4]);
-            let mut out = [Default::default(); 32];
-            for i in 0..32 {
-                let ($a, $b) = (<$A as Lane>::of(a[i]), <$B as Lane>::of(b[i]));
-                let ($c, $d) = (<$C as Lane>::of(d[i]), <$E as Lane>::of(f[i]));
-                let value: $D = $e;
-                out[i] = value.raw();
-            }
-            m.put::<<$D as Lane>::Raw>(c.r[0], mask, &out);
-            Ok(())
-        }
-        use $crate::{decode::operands::Arg, exec::lanes::Lane};
-        const ARGS: &[Arg] = &[
-            Arg::D(<$D as Lane>::WIDTH),
-            Arg::S(<$A as Lane>::WIDTH),
-            Arg::S(<$B as Lane>::WIDTH),
-            Arg::S(<$C as Lane>::WIDTH),
-            Arg::S(<$E as Lane>::WIDTH),
-        ];
+        const ARGS: &[Arg] = &[Arg::D(<$D as Lane>::WIDTH), $(Arg::S(<$X as Lane>::WIDTH)),+];
         (run as $crate::exec::program::Handler, ARGS)
     }};
 }
