@@ -6,6 +6,7 @@ use common::{UPDATE, batch, gpu, session, start};
 use smoothout::ghost::GhostBatches;
 use smoothout::network::Network;
 use smoothout::networks;
+use smoothout::noise::{Distribution, Scaling};
 use smoothout::plan::{Plan, Purpose, Tensor};
 use smoothout::portable::{self, NetworkObjective, NetworkPass};
 use smoothout::shape::Shape;
@@ -15,14 +16,14 @@ use smoothout_gpu::{Feed, Part, Precision, Step};
 const STRENGTH: f32 = 0.05;
 const CLIP: Option<f32> = Some(5.0);
 
-fn stepper(method: SmoothOut) -> Stepper {
-    Stepper::new(Method::SmoothOut(method), 9).expect("valid")
+fn stepper(method: Method) -> Stepper {
+    Stepper::new(method, 9).expect("valid")
 }
 
 /// Loss, weights and running statistics after a step of core's.
 fn expected<const N: usize>(
     plan: &Plan<N>,
-    method: SmoothOut,
+    method: Method,
     images: &[f32],
     labels: &[u32],
     ghosts: GhostBatches,
@@ -60,13 +61,13 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 /// One step of `images` images in so many ghost batches. The change of the weights may differ by `bound` of its norm: it
 /// does where a value lies so near 0 that its ReLU turns, and where a batch norm sees few values that are nearly alike.
 fn compare<const N: usize>(name: &str, network: &Network<N>, images: usize, count: usize, bound: f64) {
-    compare_method(name, network, SmoothOut::adaptive(), images, count, bound);
+    compare_method(name, network, Method::SmoothOut(SmoothOut::adaptive()), images, count, bound);
 }
 
 fn compare_method<const N: usize>(
     name: &str,
     network: &Network<N>,
-    method: SmoothOut,
+    method: Method,
     images: usize,
     count: usize,
     bound: f64,
@@ -108,7 +109,7 @@ fn several_draws() {
         (2, false, Renewal::Never, 16, 2),
     ] {
         let method = SmoothOut { draws: Draws { count, antithetic, renewal }, ..SmoothOut::adaptive() };
-        compare_method(&format!("{count} draws, {renewal:?}"), &network, method, images, ghosts, 1e-4);
+        compare_method(&format!("{count} draws, {renewal:?}"), &network, Method::SmoothOut(method), images, ghosts, 1e-4);
     }
 }
 
@@ -117,7 +118,22 @@ fn several_draws() {
 fn noise_that_stays() {
     let network: Network<16> = networks::digits().expect("fits");
     let method = SmoothOut { denoise: false, ..SmoothOut::adaptive() };
-    compare_method("noise that stays", &network, method, 16, 2, 1e-4);
+    compare_method("noise that stays", &network, Method::SmoothOut(method), 16, 2, 1e-4);
+}
+
+/// Ghost batches under every other method.
+#[test]
+fn other_methods() {
+    let network: Network<16> = networks::digits().expect("fits");
+    let gaussian = SmoothOut { distribution: Distribution::Gaussian, ..SmoothOut::adaptive() };
+    let dropout = SmoothOut { distribution: Distribution::Dropout, scaling: Scaling::PerWeight, ..SmoothOut::constant() };
+    let fixed = SmoothOut { draws: Draws { renewal: Renewal::Never, ..Draws::default() }, ..SmoothOut::constant() };
+    for method in [gaussian, dropout, fixed, SmoothOut::constant()].map(Method::SmoothOut) {
+        compare_method(&format!("{method:?}"), &network, method, 23, 3, 1e-4);
+    }
+    for method in [Method::Sgd, Method::Sam { radius: 0.05 }] {
+        compare_method(&format!("{method:?}"), &network, method, 23, 3, 1e-4);
+    }
 }
 
 #[test]
