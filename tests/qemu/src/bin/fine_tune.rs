@@ -2,7 +2,7 @@
 //!
 //! `entry`, `say!` and `panics_do_not_link!` are this folder's; everything else is what any firmware does.
 //!
-//! Not on host boards: it is firmware alone. Not on small boards: the set-up takes 12 KB of stack.
+//! Not on host boards: it is firmware alone. Not on small boards: the set-up takes more stack than they have.
 #![no_std]
 #![no_main]
 
