@@ -1,7 +1,7 @@
 //! What sessions are built to do: everything, or with the feature `micro-lean` only what the other features add to it. What
 //! is left out takes no flash, and a session that needs it is refused.
 
-use super::{Config, SessionError};
+use super::SessionError;
 use crate::network::Layer;
 use crate::noise::filters::ANY_NOISE;
 pub(super) use crate::noise::sequence::WIDE;
@@ -63,8 +63,8 @@ pub(super) fn check_optimizer(optimizer: &Optimizer) -> Result<(), SessionError>
 }
 
 /// Refuses a stored gradient that is left out.
-pub(super) fn check_gradient(config: &Config<'_>) -> Result<(), SessionError> {
-    if GRADIENT || !config.needs_gradient() {
+pub(super) fn check_gradient(needed: bool) -> Result<(), SessionError> {
+    if GRADIENT || !needed {
         return Ok(());
     }
     Err(SessionError::Unsupported { what: "feature micro-gradient" })
@@ -72,10 +72,11 @@ pub(super) fn check_gradient(config: &Config<'_>) -> Result<(), SessionError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::networks::{w1, w3, w3b, zoo};
-    use super::super::Session;
+    use super::super::tests::networks::{N, w1, w3, w3b, zoo};
+    use super::super::{Config, Session, Slices};
     use super::*;
     use crate::plan::{Plan, Purpose};
+    use std::vec;
 
     /// Runs with all features, and with none: what is left out is refused by its feature's name, everything else begins.
     #[test]
@@ -109,6 +110,18 @@ mod tests {
             let plain = Config::new(Method::SmoothOut(smooth), 0.01);
             let begins = Session::required(&plan, &plain).is_ok();
             assert!(begins || !matches!(&*case.name, "W1" | "W3"), "{}", case.name);
+            if begins {
+                let model = Slices { parameters: &case.parameters, statistics: &case.statistics };
+                let mut arena = vec![0.0; Session::required(&plan, &plain).expect("begins")];
+                let mut session = Session::<N>::new(&plan, &model, plain, &mut arena).expect("begins");
+                let mut gradient = vec![0.0; plan.parameters()];
+                match session.gradient(&case.images, &case.labels, &mut gradient) {
+                    Ok(loss) => assert!(loss.is_finite() && GRADIENT),
+                    Err(error) => {
+                        assert!(!GRADIENT && error == SessionError::Unsupported { what: "feature micro-gradient" });
+                    }
+                }
+            }
         }
         assert_eq!(refused > 0, LEAN);
     }

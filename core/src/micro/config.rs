@@ -68,7 +68,7 @@ impl Config<'_> {
         // First what is left out, so that no code is there for the rest of it.
         built::check_optimizer(&self.optimizer)?;
         built::check_method(&self.method)?;
-        built::check_gradient(self)?;
+        built::check_gradient(self.needs_gradient())?;
         self.optimizer.check().map_err(SessionError::Optimizer)?;
         Stepper::new(self.method, self.seed).map_err(SessionError::Method)?;
         let unsupported = |what| Err(SessionError::Unsupported { what });

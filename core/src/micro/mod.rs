@@ -86,7 +86,7 @@
 //! | `micro-any-window` | other kernels, strides and paddings of convolutions and max pooling; groups |
 //! | `micro-any-noise` | Gaussian and dropout noise; noise per weight |
 //! | `micro-any-optimizer` | Adam, AdamW, Nesterov's momentum |
-//! | `micro-gradient` | a stored gradient: several draws, accumulation, clipping |
+//! | `micro-gradient` | a stored gradient: several draws, accumulation, clipping, sharpness |
 //! | `micro-wide` | nothing but speed: 4 or 8 pixels of a convolution, 4 images of a linear layer side by side |
 //! | `micro-planes` | nothing but speed: gradients of convolutions without pooling behind them; padded rows of more than 8 pixels |
 //!

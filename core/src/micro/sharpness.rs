@@ -1,10 +1,10 @@
-//! The sharpness of the minimum on the device.
+//! The sharpness of the minimum on the device, and the gradient that it climbs.
 
 use super::loss::cross_entropy;
 use super::pass::{Parts, Pass, apart};
 use super::session::{OVERLAP, copy};
 use super::update::Receive;
-use super::{Session, SessionError};
+use super::{Session, SessionError, built};
 
 /// How sharp the minimum is that the weights are in.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -32,7 +32,8 @@ impl<const N: usize> Session<'_, '_, N> {
     /// are those from before to the bit.
     ///
     /// # Errors
-    /// Images, labels or memory that do not fit, a loss that is not finite, or a plan for inference.
+    /// Images, labels or memory that do not fit, a loss that is not finite, a plan for inference, or
+    /// a build without feature `micro-gradient`.
     pub fn sharpness(
         &mut self,
         images: &[f32],
@@ -51,6 +52,22 @@ impl<const N: usize> Session<'_, '_, N> {
         let result = self.ascend(images, labels, epsilon, iterations, clean, gradient);
         copy(clean, self.arena);
         result
+    }
+
+    /// Mean loss over any number of images and its gradient with respect to the trained weights, in their order, at the
+    /// clean weights in evaluation mode; nothing is updated.
+    ///
+    /// # Errors
+    /// Images, labels or a gradient that do not fit, a loss that is not finite, a step that was begun and not finished, a
+    /// plan for inference, or a build without feature `micro-gradient`.
+    pub fn gradient(&mut self, images: &[f32], labels: &[u32], gradient: &mut [f32]) -> Result<f32, SessionError> {
+        self.idle()?;
+        self.fits(images, labels, usize::MAX)?;
+        let (needed, given) = (self.layout.trained, gradient.len());
+        if needed != given {
+            return Err(SessionError::Length { what: "the gradient", needed, given });
+        }
+        self.loss_and_gradient(images, labels, gradient)
     }
 
     fn ascend(
@@ -84,6 +101,7 @@ impl<const N: usize> Session<'_, '_, N> {
         labels: &[u32],
         gradient: &mut [f32],
     ) -> Result<f32, SessionError> {
+        built::check_gradient(true)?;
         gradient.fill(0.0);
         let (batch, image_len) = (self.batch.max(1), self.image_len().max(1));
         let mut mean = 0.0;

@@ -5,7 +5,6 @@ use super::{Batch, Device, DeviceError, Evaluation, Gradient, Keeps, Outcome, Pa
 use crate::net::{LAYERS, NetPlan};
 use smoothout::backend::Draw;
 use smoothout::micro::{Config, Counters, Session, SessionError, Slices};
-use smoothout::network::Layer;
 use smoothout::noise::Address;
 use smoothout::optimizer::Optimizer;
 use smoothout::step::{Method, Stepper};
@@ -55,10 +54,18 @@ impl Micro {
         }
     }
 
-    /// Whether training passes differ from evaluation's.
-    fn has_modes(&self) -> bool {
-        let differs = |layer: &Layer| matches!(layer, Layer::BatchNorm(_) | Layer::Dropout(_));
-        self.plan.layers().iter().any(|planned| differs(&planned.layer))
+    /// In evaluation mode.
+    fn evaluation_gradient(&mut self, batch: Batch<'_>) -> Result<Gradient, DeviceError> {
+        let config = Config::new(Method::Sgd, 0.0);
+        let mut gradient = vec![0.0; self.kept.weights.len()];
+        let (loss, logits) = on_a_large_stack(|| {
+            let mut session =
+                Self::session(&self.plan, &self.kept.weights, &self.kept.statistics, &mut self.arena, config)?;
+            let logits = session.infer(batch.images).map_err(failed)?.to_vec();
+            let loss = session.gradient(batch.images, batch.labels, &mut gradient).map_err(failed)?;
+            Ok((loss, logits))
+        })?;
+        Ok(Gradient { loss, logits, gradient })
     }
 }
 
@@ -146,14 +153,10 @@ impl Device for Micro {
         Ok(Evaluation { loss: f64::from(outcome.loss) * batch.labels.len() as f64, correct: outcome.correct })
     }
 
-    /// The gradient is what momentum becomes in a first step at rate 0.
+    /// In training mode the gradient is what momentum becomes in a first step at rate 0.
     fn gradient(&mut self, batch: Batch<'_>, training: Option<Address>) -> Result<Gradient, DeviceError> {
         batch.check(&self.plan)?;
-        if training.is_none() && self.has_modes() {
-            let message = "sessions take gradients in training alone, where batch norm and dropout differ";
-            return Err(DeviceError::Step(message.into()));
-        }
-        let Address { seed, step, .. } = training.unwrap_or(Address { seed: 0, step: 0, draw: 0 });
+        let Some(Address { seed, step, .. }) = training else { return self.evaluation_gradient(batch) };
         let config = Config { seed, optimizer: Optimizer::sgd(0.5), ..Config::new(Method::Sgd, 0.0) };
         let parameters = self.kept.weights.len();
         let (loss, logits, state) = on_a_large_stack(|| {

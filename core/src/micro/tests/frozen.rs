@@ -201,8 +201,10 @@ fn sharpness_is_that_of_the_slope_in_small_boxes_and_leaves_the_weights() {
         pass.forward(&case.parameters, &case.statistics, images, Mode::Evaluate).expect("fits");
         pass.loss(labels).expect("labels are classes");
         let (mut slope, mut owner) = (0.0, case.parameters.clone());
+        let mut gradient = vec![0.0; plan.parameters()];
         pass.backward(&mut owner, |p| p, &case.statistics, images, |_, tensor, row, values| {
             let start = tensor.offset + row * tensor.row_len;
+            gradient[start..start + values.len()].copy_from_slice(values);
             let weights = &case.parameters[start..start + values.len()];
             slope += weights.iter().zip(values).map(|(w, g)| (w.abs() + 1.0) * g.abs()).sum::<f32>();
             Ok::<(), ()>(())
@@ -211,6 +213,16 @@ fn sharpness_is_that_of_the_slope_in_small_boxes_and_leaves_the_weights() {
         let expected = 1e-5 * slope / (1.0 + loss) * 100.0;
         let error = (small.value() - expected).abs() / expected;
         assert!(error < 0.1, "{}: {} {expected}", case.name, small.value());
+        let mut got = vec![f32::NAN; plan.parameters()];
+        let loss_there = session.gradient(images, labels, &mut got).expect("finite");
+        let size = gradient.iter().fold(0.0f32, |most, g| most.max(g.abs()));
+        let apart = got.iter().zip(&gradient).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!((loss_there - loss).abs() < 1e-6 && apart < 1e-5 * size, "{}: {apart} of {size}", case.name);
+        let short = session.gradient(images, labels, &mut got[1..]);
+        assert!(matches!(short, Err(SessionError::Length { what: "the gradient", .. })), "{short:?}");
+        let mut measure = |epsilon: f32, iterations: u32| {
+            session.sharpness(images, labels, epsilon, iterations, &mut memory).expect("finite")
+        };
         let (one, ten) = (measure(5e-3, 1), measure(5e-3, 10));
         assert!(ten.value() > 0.5 * one.value() && one.value() > 50.0 * small.value());
         assert!(session.state() == before);
