@@ -41,6 +41,11 @@ pub enum SessionError {
         /// The loss.
         value: f32,
     },
+    /// Mean or variance of a batch norm's channel in the batch is infinite or not a number.
+    Statistic {
+        /// The mean or the variance.
+        value: f32,
+    },
     /// The norm of the gradient is infinite or not a number.
     Gradient {
         /// The norm.
@@ -78,6 +83,7 @@ impl fmt::Display for SessionError {
             SessionError::Optimizer(error) => error.fmt(f),
             SessionError::Label(error) => error.fmt(f),
             SessionError::Loss { value } => write!(f, "the loss is {value}"),
+            SessionError::Statistic { value } => write!(f, "a mean or variance in a batch norm is {value}"),
             SessionError::Gradient { norm } => write!(f, "the norm of the gradient is {norm}"),
             SessionError::TooManyStages { capacity } => {
                 write!(f, "the plan has more than the {capacity} stages that the session has room for")

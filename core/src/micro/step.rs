@@ -1,7 +1,7 @@
 //! A step, whole or in pieces.
 
 use super::loss::cross_entropy;
-use super::pass::{Norms, Parts, apart};
+use super::pass::{Norms, Parts, apart, take, take_mut};
 use super::session::{OVERLAP, copy};
 use super::stage::{Head, PART, Stage};
 use super::update::{Receive, Rule};
@@ -16,8 +16,8 @@ impl<const N: usize> Session<'_, '_, N> {
     /// more images than the plan's batch are cut into ghost batches.
     ///
     /// # Errors
-    /// Images or labels that do not fit, or a loss or gradient that is not finite; weights and statistics are those from
-    /// before.
+    /// Images or labels that do not fit, or a loss, a batch's statistic or a gradient's norm that is not finite; weights and
+    /// statistics are those from before.
     pub fn step(&mut self, images: &[f32], labels: &[u32]) -> Result<Outcome, SessionError> {
         self.begin(images, labels)?;
         self.finish(images, labels)
@@ -206,7 +206,7 @@ impl<const N: usize> Session<'_, '_, N> {
             return Err(SessionError::Loss { value: loss.mean });
         }
         for stage in self.stages.iter().filter(|stage| stage.uses_batch()) {
-            follow(stage, labels.len(), &mut parts).ok_or(OVERLAP)?;
+            follow(stage, labels.len(), &mut parts)?;
         }
         work.add(&loss, &self.settings);
         if self.layout.keeps_gradient() {
@@ -286,13 +286,17 @@ impl<const N: usize> Session<'_, '_, N> {
     }
 }
 
-/// Moves a batch norm's running statistics towards the batch's.
-fn follow(stage: &Stage<'_>, images: usize, parts: &mut Parts<'_>) -> Option<()> {
-    let Head::BatchNorm(norm) = &stage.head else { return Some(()) };
+/// Moves a batch norm's running statistics towards the batch's. The loss can be finite where these are not: an infinite
+/// variance makes zeros of its channel.
+fn follow(stage: &Stage<'_>, images: usize, parts: &mut Parts<'_>) -> Result<(), SessionError> {
+    let Head::BatchNorm(norm) = &stage.head else { return Ok(()) };
     let len = 2 * stage.head_shape().channels;
-    let Norms { running, present, .. } = Norms::new(parts.norms, parts.statistics)?;
-    let batch = present.get(2 * stage.kept..)?.get(..len)?;
-    let running = running.get_mut(stage.kept..)?.get_mut(..len)?;
+    let Norms { running, present, .. } = Norms::new(parts.norms, parts.statistics).ok_or(OVERLAP)?;
+    let batch = take(present, 2 * stage.kept, len).ok_or(OVERLAP)?;
+    if let Some(value) = batch.iter().find(|value| !value.is_finite()) {
+        return Err(SessionError::Statistic { value: *value });
+    }
+    let running = take_mut(running, stage.kept, len).ok_or(OVERLAP)?;
     norm.update_running(images * stage.head_shape().pixels(), batch, running);
-    Some(())
+    Ok(())
 }

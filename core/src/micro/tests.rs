@@ -232,3 +232,18 @@ fn a_loss_that_is_not_finite_changes_nothing() {
         assert_eq!(session.counters(), Counters::default());
     }
 }
+
+#[test]
+fn a_variance_that_overflows_is_refused_though_the_loss_is_finite() {
+    let mut case = w3b(4);
+    let plan = Plan::new(&case.net, 4, Purpose::Training).expect("plans");
+    let model = Slices { parameters: &case.parameters, statistics: &case.statistics };
+    let config = Config::new(Method::Sgd, 0.05);
+    let mut arena = vec![0.0; Session::required(&plan, &config).expect("possible")];
+    let mut session = Session::<N>::new(&plan, &model, config, &mut arena).expect("fits");
+    let before = session.state().to_vec();
+    case.images.iter_mut().for_each(|pixel| *pixel *= 1e22);
+    let error = session.step(&case.images, &case.labels).expect_err("not finite");
+    assert_eq!(error, SessionError::Statistic { value: f32::INFINITY });
+    assert!(session.state() == before);
+}

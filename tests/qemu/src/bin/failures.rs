@@ -142,12 +142,12 @@ fn sessions<const N: usize, const S: usize>(
             say!("  noise that leaves no finite loss: ", error(session.step(images, &LABELS)));
             session.set_strength(0.1);
         }
-        // Batch norms would make them small.
-        if clip.is_some() && workload.statistics.is_empty() {
+        if clip.is_some() {
             bad.iter_mut().for_each(|pixel| *pixel *= 1e22);
             // The last one is not a number.
             bad.iter_mut().rev().take(1).for_each(|pixel| *pixel = 1e22);
-            say!("  pixels so large that the gradient has no finite norm: ", error(session.step(&bad, &LABELS)));
+            let overflows = if workload.statistics.is_empty() { "the gradient's norm" } else { "a batch norm's variance" };
+            say!("  pixels so large that ", overflows, " overflows: ", error(session.step(&bad, &LABELS)));
         }
         session.begin(images, &LABELS)?;
         while session.pass_logits().is_none() {
@@ -168,6 +168,7 @@ fn error<T>(result: Result<T, SessionError>) -> &'static str {
         Err(SessionError::Length { .. }) => "a length is refused",
         Err(SessionError::Label(_)) => "the label is refused",
         Err(SessionError::Loss { .. }) => "the loss is refused",
+        Err(SessionError::Statistic { .. }) => "a batch norm's statistic is refused",
         Err(SessionError::Gradient { .. }) => "the gradient is refused",
         Err(SessionError::Method(_)) => "the noise is refused",
         Err(SessionError::Order { .. }) => "out of order",
