@@ -33,8 +33,8 @@ pub const SMALL: bool = cfg!(feature = "microbit");
 /// Whether the machine has 512 KB of flash, too little for the data of all workloads.
 pub const SCARCE: bool = cfg!(feature = "an547");
 
-/// Whether the machine has no floating-point unit.
-pub const SLOW: bool = cfg!(soft_float);
+/// Whether the machine has no floating-point unit, and is not to take its time.
+pub const SLOW: bool = cfg!(all(soft_float, not(feature = "long")));
 
 /// Makes a function that returns `Result<(), &str>` the program.
 #[macro_export]

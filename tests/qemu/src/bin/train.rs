@@ -5,7 +5,8 @@
 //! weights are those of SGD to the bit, and everything else takes the same way through ReLUs and poolings. Against a method
 //! of another strength SGD is no measure: its weights become others, and with them the pixels that have a gradient.
 //!
-//! Without a floating-point unit the larger ones take 4 steps, so that they take no minutes in QEMU.
+//! Without a floating-point unit the larger ones take 4 steps, so that they take no minutes in QEMU; with the feature
+//! `long` they take all.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 use smoothout::micro::{Config, Layers, Session, SessionError, Slices, Trained};
