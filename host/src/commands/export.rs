@@ -1,12 +1,11 @@
 use super::{CommandError, config_beside};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::atomic::write_atomically;
-use crate::device::Part;
 use crate::export::{Export, ExportError, Loaded, rust_source};
 use crate::net::{NetName, NetPlan};
 use crate::options::Options;
 use crate::progress::Progress;
-use crate::train::{self, TrainError, averaged_weights, part_values};
+use crate::train::{self, TrainError, averaged_network};
 use clap::Args;
 use serde::Serialize;
 use smoothout::micro::{Config, Layers, Session, Trained};
@@ -85,8 +84,7 @@ impl ExportCommand {
         let plan: Box<NetPlan> = Box::new(
             Plan::new(&net, 1, Purpose::Inference).map_err(|e| TrainError::Network(e.to_string()))?,
         );
-        let parameters = averaged_weights(&plan, &checkpoint)?;
-        let statistics = part_values(&plan, &checkpoint, Part::Statistics)?;
+        let (parameters, statistics) = averaged_network(&plan, &checkpoint)?;
         let export = Export::new(&net, &plan, &parameters, &statistics);
         let refused = |cause| CommandError::Model { path: self.out.clone(), cause };
         let (bytes, folded) = self.bytes(export).map_err(refused)?;

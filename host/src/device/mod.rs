@@ -6,6 +6,7 @@ mod cuda;
 mod kept;
 mod micro;
 mod portable;
+mod statistics;
 
 pub use crate::cpu::parameters::Keeps;
 pub use cpu::Cpu;
@@ -13,6 +14,7 @@ pub use cpu::Cpu;
 pub use cuda::Cuda;
 pub use micro::Micro;
 pub use portable::Portable;
+pub use statistics::BatchStatistics;
 
 use crate::data::Split;
 use crate::net::NetPlan;

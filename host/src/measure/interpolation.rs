@@ -2,9 +2,7 @@
 
 use super::{MeasureError, Subject};
 use crate::data::Split;
-use crate::device::{DeviceError, Part};
-use smoothout::network::Layer;
-use smoothout::noise::Address;
+use crate::device::{BatchStatistics, DeviceError, Part};
 
 /// Weights and running statistics of a network.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,38 +57,12 @@ pub fn place(subject: &mut Subject<'_>, ends: [&Network; 2], alpha: f64) -> Resu
 /// # Errors
 /// As an evaluation.
 pub fn reestimate_statistics(subject: &mut Subject<'_>, split: &Split) -> Result<(), MeasureError> {
-    let len = subject.statistics().len();
-    if len == 0 {
-        return Ok(());
-    }
-    // A pass from 0 leaves momentum * (the batch's statistic).
-    let mut momentum = vec![1.0f64; len];
-    for layer in subject.device().plan().layers() {
-        if let (Layer::BatchNorm(norm), Some(at)) = (&layer.layer, layer.statistics) {
-            momentum[at..at + 2 * layer.output_shape.channels].fill(f64::from(norm.momentum));
-        }
-    }
-    let zeros = vec![0.0f32; len];
-    let mut sums = vec![0.0f64; len];
-    let mut images = 0.0;
-    subject.each_batch(split, |device, batch, _| {
-        // A batch norm over one value has no variance.
-        if batch.labels.len() < 2 {
-            return Ok(());
-        }
-        device.write(Part::Statistics, &zeros)?;
-        device.gradient(batch, Some(Address { seed: 0, step: 0, draw: 0 }))?;
-        let n = batch.labels.len() as f64;
-        images += n;
-        sums.iter_mut().zip(device.read(Part::Statistics)?).for_each(|(sum, s)| *sum += n * f64::from(s));
-        Ok(())
+    let Some(mut statistics) = BatchStatistics::new(subject.device().plan()) else { return Ok(()) };
+    subject.each_batch(split, |device, batch, _| Ok(statistics.add(device, batch)?))?;
+    let mean = statistics.mean().ok_or_else(|| {
+        MeasureError::Request("re-estimating statistics needs batches of at least 2 images".into())
     })?;
-    if images == 0.0 {
-        return Err(MeasureError::Request("re-estimating statistics needs batches of at least 2 images".into()));
-    }
-    let mean = |(sum, momentum): (&f64, &f64)| (sum / images / momentum) as f32;
-    let statistics: Vec<f32> = sums.iter().zip(&momentum).map(mean).collect();
-    Ok(subject.device().write(Part::Statistics, &statistics)?)
+    Ok(subject.device().write(Part::Statistics, &mean)?)
 }
 
 #[cfg(test)]

@@ -26,13 +26,16 @@ pub fn network_tensors(plan: &NetPlan, part: Part) -> Vec<(String, Vec<usize>, c
     tensors
 }
 
+/// What stands before the names of the average's tensors.
+const AVERAGE: &str = "average.";
+
 /// What stands before a tensor's name.
 const fn prefix(part: Part) -> &'static str {
     match part {
         Part::Weights | Part::Statistics => "",
         Part::First => "optimizer.first.",
         Part::Second => "optimizer.second.",
-        Part::Average => "average.",
+        Part::Average => AVERAGE,
     }
 }
 
@@ -74,50 +77,68 @@ pub fn load_network(device: &mut dyn Device, checkpoint: &Checkpoint) -> Result<
     load_part(device, checkpoint, Part::Statistics)
 }
 
-/// As [`load_network`], with the average of the weights in their place where the run kept one.
+/// As [`load_network`], with the average of the weights and its statistics in their place where the run kept one.
 ///
 /// # Errors
 /// As [`load_network`].
 pub fn load_average(device: &mut dyn Device, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-    let weights = averaged_weights(device.plan(), checkpoint)?;
+    let (weights, statistics) = averaged_network(device.plan(), checkpoint)?;
     device.write(Part::Weights, &weights)?;
-    load_part(device, checkpoint, Part::Statistics)
+    Ok(device.write(Part::Statistics, &statistics)?)
 }
 
-/// The average of the weights where the run kept one, or else the weights.
+/// The average of the weights and its running statistics where the run kept one, or else those of the training. Within an
+/// epoch the average has no statistics of its own: those of the training stand in for them.
 ///
 /// # Errors
 /// A tensor is missing or has another shape.
-pub fn averaged_weights(plan: &NetPlan, checkpoint: &Checkpoint) -> Result<Vec<f32>, CheckpointError> {
-    let name = |name: &str| prefix(Part::Average).to_owned() + name;
-    let tensors = network_tensors(plan, Part::Average);
-    if tensors.iter().all(|(tensor, ..)| checkpoint.get(&name(tensor)).is_some()) {
-        let average = part_values(plan, checkpoint, Part::Average)?;
+pub fn averaged_network(plan: &NetPlan, checkpoint: &Checkpoint) -> Result<(Vec<f32>, Vec<f32>), CheckpointError> {
+    let has = |part| {
+        let mut tensors = network_tensors(plan, part).into_iter();
+        tensors.all(|(tensor, ..)| checkpoint.get(&(AVERAGE.to_owned() + &tensor)).is_some())
+    };
+    let values = |part, prefix| part_values(plan, checkpoint, part, prefix);
+    if has(Part::Weights) {
+        let average = values(Part::Weights, AVERAGE)?;
         // Zeros: nothing was averaged yet.
         if average.iter().any(|a| *a != 0.0) {
-            return Ok(average);
+            let prefix = if has(Part::Statistics) { AVERAGE } else { "" };
+            return Ok((average, values(Part::Statistics, prefix)?));
         }
     }
-    part_values(plan, checkpoint, Part::Weights)
+    Ok((values(Part::Weights, "")?, values(Part::Statistics, "")?))
+}
+
+/// Adds the average's running statistics to a checkpoint that has the average.
+pub(super) fn insert_average_statistics(
+    plan: &NetPlan,
+    statistics: &[f32],
+    checkpoint: &mut Checkpoint,
+) -> Result<(), CheckpointError> {
+    for (name, shape, range) in network_tensors(plan, Part::Statistics) {
+        checkpoint.insert_f32(AVERAGE.to_owned() + &name, &shape, &statistics[range])?;
+    }
+    Ok(())
 }
 
 fn load_part(device: &mut dyn Device, checkpoint: &Checkpoint, part: Part) -> Result<(), TrainError> {
     if device.read(part)?.is_empty() {
         return Ok(());
     }
-    let values = part_values(device.plan(), checkpoint, part)?;
+    let values = part_values(device.plan(), checkpoint, part, prefix(part))?;
     Ok(device.write(part, &values)?)
 }
 
-/// A part's values in a checkpoint, in the plan's order.
-///
-/// # Errors
-/// A tensor is missing or has another shape.
-pub fn part_values(plan: &NetPlan, checkpoint: &Checkpoint, part: Part) -> Result<Vec<f32>, CheckpointError> {
+/// A part's values in a checkpoint, in the plan's order, from tensors whose names have this prefix.
+fn part_values(
+    plan: &NetPlan,
+    checkpoint: &Checkpoint,
+    part: Part,
+    prefix: &str,
+) -> Result<Vec<f32>, CheckpointError> {
     let mut values = Vec::new();
     for (name, shape, _) in network_tensors(plan, part) {
-        let name = prefix(part).to_owned() + &name;
-        values.extend_from_slice(checkpoint.f32(&name, &shape)?);
+        values.extend_from_slice(checkpoint.f32(&(prefix.to_owned() + &name), &shape)?);
     }
     Ok(values)
 }

@@ -1,10 +1,11 @@
 //! What is measured and recorded at the end of an epoch, and by what an epoch is selected.
 
 use super::TrainError;
+use super::average;
 use super::position::Position;
 use super::setup::Setup;
 use crate::data::{BatchOptions, Batches, Split};
-use crate::device::{Batch, Device, Evaluation, Part};
+use crate::device::{Batch, Device, Evaluation};
 use crate::options::{Config, SelectName};
 use crate::progress::Progress;
 use crate::run::{EventWriter, MetricsLog, MetricsRow};
@@ -29,32 +30,30 @@ pub(super) fn strength(config: &Config, setup: &Setup, updates: u64) -> f32 {
     setup.strength * setup.schedule.factor(updates, setup.updates * u64::from(config.epochs))
 }
 
-/// Measures the network, its average where one is kept, at the end of an epoch.
+/// Measures the network, its average where one is kept, at the end of an epoch; returns the average's statistics too.
 pub(super) fn measure(
     config: &Config,
     setup: &Setup,
     device: &mut dyn Device,
     at: &Position,
-) -> Result<MetricsRow, TrainError> {
+) -> Result<(MetricsRow, Option<Vec<f32>>), TrainError> {
     let mean = |split: &Split, e: Evaluation| {
         let n = split.len() as f64;
         [e.loss / n, e.correct as f64 / n]
     };
-    let weights = averaged(device)?;
+    let replaced = average::place(device, setup, config.seed, at.epoch)?;
     let mut scores = [None, None];
     for (split, score) in [&setup.data.validation, &setup.data.test].into_iter().zip(&mut scores) {
         if !split.is_empty() {
             *score = Some(mean(split, evaluate_split(device, split, None)?));
         }
     }
-    if let Some(weights) = weights {
-        device.write(Part::Weights, &weights)?;
-    }
+    let statistics = replaced.map(|replaced| replaced.put_back(device)).transpose()?;
     let [losses, updates, found, seen] = at.sums;
     let last = at.updates.saturating_sub(1);
     let total = setup.updates * u64::from(config.epochs);
     let [validation, test] = scores;
-    Ok(MetricsRow {
+    let row = MetricsRow {
         epoch: f64::from(at.epoch) + 1.0,
         step: at.updates,
         train_loss: losses / updates.max(1.0),
@@ -65,18 +64,8 @@ pub(super) fn measure(
         test_accuracy: test.map(|[_, accuracy]| accuracy),
         learning_rate: f64::from(setup.rate.at(at.epoch, last, total)),
         strength: f64::from(strength(config, setup, last)),
-    })
-}
-
-/// Puts the average in the weights' place where one is kept, and returns the weights.
-fn averaged(device: &mut dyn Device) -> Result<Option<Vec<f32>>, TrainError> {
-    let average = device.read(Part::Average)?;
-    if average.iter().all(|a| *a == 0.0) {
-        return Ok(None); // none is kept, or nothing was averaged yet
-    }
-    let weights = device.read(Part::Weights)?;
-    device.write(Part::Weights, &average)?;
-    Ok(Some(weights))
+    };
+    Ok((row, statistics))
 }
 
 /// Writes the row into `metrics.csv` and the events, and tells it.

@@ -1,6 +1,7 @@
 //! A training run: from a configuration to checkpoints, metrics and results.
 
 mod auto;
+mod average;
 mod checkpoints;
 mod data;
 mod epoch_end;
@@ -10,7 +11,7 @@ mod setup;
 mod training;
 
 pub use auto::{first, start};
-pub use checkpoints::{averaged_weights, load_average, load_network, network_tensors, part_values};
+pub use checkpoints::{averaged_network, load_average, load_network, network_tensors};
 pub use data::open_data;
 pub use epoch_end::{evaluate_split, selected};
 pub use error::TrainError;

@@ -1,4 +1,4 @@
-use super::checkpoints::{restore, save};
+use super::checkpoints::{insert_average_statistics, restore, save};
 use super::epoch_end::{measure, record, score, strength};
 use super::position::Position;
 use super::setup::{Setup, device};
@@ -69,7 +69,7 @@ pub fn train(
     let mut events = folder.events(resumed.is_some().then_some(at.updates + 1))?;
     while at.epoch < config.epochs {
         epoch(config, setup, &mut *device, adopted, folder, progress, stop, &mut at)?;
-        let row = measure(config, setup, &mut *device, &at)?;
+        let (row, average_statistics) = measure(config, setup, &mut *device, &at)?;
         record(&mut metrics, &mut events, progress, row)?;
         let score = score(config.select, &row);
         at.epoch += 1;
@@ -80,6 +80,9 @@ pub fn train(
             at.best = Some(score);
         }
         let mut checkpoint = save(&*device)?;
+        if let Some(statistics) = average_statistics {
+            insert_average_statistics(device.plan(), &statistics, &mut checkpoint)?;
+        }
         at.write(&mut checkpoint);
         metrics.sync()?;
         if better {
