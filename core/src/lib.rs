@@ -36,7 +36,7 @@
 //! | `micro-lean` | sessions on a microcontroller with what a small network needs alone, for less flash; see [`micro`] for what can be added |
 //! | `embedded-storage` | states of a training in NOR flash, safe against a loss of power |
 //! | `conformance` | the suite for own backends |
-//! | `defmt` | `Format` on public types, and messages of sessions: each step's loss (debug), and what was refused (warn) |
+//! | `defmt` | `Format` on public types, and messages of sessions: each step's loss (debug), and what was refused (warn); defmt builds in errors alone unless `DEFMT_LOG` says so |
 #![no_std]
 #![forbid(unsafe_code)]
 

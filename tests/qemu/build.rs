@@ -31,6 +31,9 @@ fn memory_map(out: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo:rustc-link-search={}", out.display());
     println!("cargo:rustc-link-arg-bins=-Tlink.x");
     println!("cargo:rustc-link-arg-bins=--nmagic");
+    if env::var_os("CARGO_FEATURE_MESSAGES").is_some() {
+        println!("cargo:rustc-link-arg-bin=messages=-Tdefmt.x");
+    }
     Ok(())
 }
 

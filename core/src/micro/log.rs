@@ -9,7 +9,7 @@ pub(super) fn stepped(counters: Counters, outcome: Outcome) {
     defmt::debug!("batch {}: loss {}, {} of {} images found", counters.batches, loss, correct, images);
 }
 
-/// A step was refused; the weights are clean.
+/// A step or an update was refused; the weights are clean.
 #[cfg(feature = "defmt")]
 pub(super) fn refused(error: &SessionError) {
     defmt::warn!("step refused, clean weights: {}", error);

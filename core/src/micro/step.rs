@@ -44,7 +44,7 @@ impl<const N: usize> Session<'_, '_, N> {
         if self.work.phase != Phase::Idle || self.waiting == 0 {
             return Err(SessionError::Order { first: "a gradient has to be accumulated" });
         }
-        self.begin_update()?;
+        self.begin_update().inspect_err(log::refused)?;
         while self.work.phase != Phase::Idle {
             self.update_part(usize::MAX)?;
         }
@@ -57,6 +57,10 @@ impl<const N: usize> Session<'_, '_, N> {
     /// Images or labels that do not fit, a step that was begun and not finished, or noise that cannot be.
     #[inline(never)] // As below: its frame is gone when the pieces of the step need theirs.
     pub fn begin(&mut self, images: &[f32], labels: &[u32]) -> Result<(), SessionError> {
+        self.prepare(images, labels).inspect_err(log::refused)
+    }
+
+    fn prepare(&mut self, images: &[f32], labels: &[u32]) -> Result<(), SessionError> {
         self.idle()?;
         if !self.training {
             return Err(SessionError::Inference);

@@ -10,6 +10,8 @@ pub mod digits;
 mod faults;
 pub mod flash;
 pub mod hash;
+#[cfg(feature = "messages")]
+mod logger;
 #[cfg(target_os = "none")]
 pub mod memory;
 #[cfg(not(target_os = "none"))]

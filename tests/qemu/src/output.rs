@@ -39,14 +39,19 @@ impl Line {
     /// Writes the line.
     pub fn write(&mut self) {
         self.push(b'\n');
-        #[cfg(target_os = "none")]
-        let Ok(mut out) = stdout() else { return };
-        #[cfg(not(target_os = "none"))]
-        let mut out = stdout();
         if let Some(line) = self.bytes.get(..self.len) {
-            let _ = out.write(line);
+            write(line);
         }
     }
+}
+
+/// Writes bytes.
+pub fn write(bytes: &[u8]) {
+    #[cfg(target_os = "none")]
+    let Ok(mut out) = stdout() else { return };
+    #[cfg(not(target_os = "none"))]
+    let mut out = stdout();
+    let _ = out.write(bytes);
 }
 
 /// What a line can hold.
