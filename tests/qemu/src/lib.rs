@@ -32,9 +32,6 @@ pub use output::{Hex, finish};
 /// Whether the machine has 16 KB of memory.
 pub const SMALL: bool = cfg!(feature = "microbit");
 
-/// Whether the machine has 512 KB of flash, too little for the data of all workloads.
-pub const SCARCE: bool = cfg!(feature = "an547");
-
 /// Whether the machine has no floating-point unit, and is not to take its time.
 pub const SLOW: bool = cfg!(all(soft_float, not(feature = "long")));
 

@@ -83,6 +83,7 @@ pub static W2: Workload<3> = Workload {
     statistics: &[],
     images: &W2_DATA.1,
 };
+#[cfg_attr(feature = "an547", unsafe(link_section = ".model"))]
 static W2_DATA: ([f32; 50_890], [f32; 6272]) = data(&[(64, 784, true), (10, 64, true)]);
 
 /// A small convolutional network.

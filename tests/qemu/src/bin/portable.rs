@@ -8,7 +8,7 @@
 //! to step, with the curvature and with noise that is scaled to the weights' norms, is not granted: roundings are not all
 //! of one sign, and less than a tenth of the tolerance is used.
 //!
-//! Not on full boards, Not on soft boards, Not on small boards, Not on scarce boards: they compute what the host computes.
+//! Not on full boards, Not on soft boards, Not on small boards: they compute what the host computes.
 
 use smoothout::ghost::GhostBatches;
 use smoothout::micro::{Config, Session, Slices};

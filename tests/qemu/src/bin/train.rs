@@ -19,7 +19,7 @@ use smoothout_qemu::hash::Fnv;
 use smoothout_qemu::memory::stack;
 use smoothout_qemu::output::cost;
 use smoothout_qemu::workloads::{LABELS, W1, W2, W3, W3B, W4, Workload};
-use smoothout_qemu::{Hex, SCARCE, SLOW, SMALL, image, say};
+use smoothout_qemu::{Hex, SLOW, SMALL, image, say};
 
 smoothout_qemu::panics_do_not_link!();
 image!(run);
@@ -51,10 +51,8 @@ fn trainings(arena: &mut [f32]) -> Result<(), SessionError> {
     }
     training::<_, 2>(&W1, "W1/1", 1, all, 0.9, 50, arena)?;
     training::<_, 2>(&W1, "W1/8", 8, all, 0.9, 50, arena)?;
-    if !SCARCE {
-        training::<_, 2>(&W2, "W2/1", 1, all, 0.9, many, arena)?;
-        training::<_, 2>(&W2, "W2/8", 8, all, 0.9, many, arena)?;
-    }
+    training::<_, 2>(&W2, "W2/1", 1, all, 0.9, many, arena)?;
+    training::<_, 2>(&W2, "W2/8", 8, all, 0.9, many, arena)?;
     training::<_, 3>(&W3, "W3/1", 1, all, 0.9, 50, arena)?;
     training::<_, 3>(&W3, "W3/8", 8, all, 0.9, many, arena)?;
     training::<_, 5>(&W3B, "W3b/8", 8, all, 0.9, many, arena)?;
