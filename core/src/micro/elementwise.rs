@@ -1,8 +1,7 @@
 //! Layers without parameters that stand alone: sums, dropout, pooling, ReLU.
 
-use super::conv::sum;
-use super::pass::{Backward, Forward, Parts, Pass, apart, take, take_mut};
-use super::session::copy;
+use super::pass::{Backward, Forward, Parts, Pass};
+use super::slices::{apart, copy, sum, take, take_mut};
 use super::stage::{Feed, Head, Stage, gradient_of, output_of};
 use super::{pool, relu};
 use crate::dropout_mask::DropoutMask;

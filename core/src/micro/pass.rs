@@ -2,6 +2,7 @@
 
 use super::layout::Layout;
 use super::rows::NextNoise;
+use super::slices::apart;
 use super::parameters::Parameter;
 use super::stage::{Feed, Head, Memory, Stage, gradient_of, output_of};
 use super::update::{Receive, Terms};
@@ -301,22 +302,4 @@ fn spread(values: &[f32], to: &mut [f32], apart: usize) {
             *to = *value;
         }
     });
-}
-
-/// Parts of the values that do not overlap.
-#[inline(never)]
-pub(super) fn apart(values: &mut [f32], ranges: [Range<usize>; 5]) -> Option<[&mut [f32]; 5]> {
-    values.get_disjoint_mut(ranges).ok()
-}
-
-/// `len` values from `start` on.
-#[inline]
-pub(super) fn take(values: &[f32], start: usize, len: usize) -> Option<&[f32]> {
-    values.get(start..)?.get(..len)
-}
-
-/// The same to write.
-#[inline]
-pub(super) fn take_mut(values: &mut [f32], start: usize, len: usize) -> Option<&mut [f32]> {
-    values.get_mut(start..)?.get_mut(..len)
 }

@@ -2,7 +2,7 @@
 
 use super::Weights;
 use super::pass::Pass;
-use super::session::copy;
+use super::slices::copy;
 use super::parameters::Parameter;
 use super::stage::Stage;
 use crate::noise::Noise;

@@ -1,5 +1,6 @@
 use super::layout::{Layout, lay_out};
 use super::pass::Parts;
+use super::slices::copy;
 use super::stage::Stage;
 use super::work::{Phase, Work};
 use super::config::Settings;
@@ -175,11 +176,6 @@ impl<'m, 'a, const N: usize> Session<'m, 'a, N> {
         }
         Ok(())
     }
-}
-
-#[inline(never)]
-pub(super) fn copy(from: &[f32], to: &mut [f32]) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
 }
 
 /// Copies the trained weights and the statistics from the model.

@@ -1,8 +1,9 @@
 //! The sharpness of the minimum on the device, and the gradient that it climbs.
 
 use super::loss::cross_entropy;
-use super::pass::{Parts, Pass, apart};
-use super::session::{OVERLAP, copy};
+use super::pass::{Parts, Pass};
+use super::session::OVERLAP;
+use super::slices::{apart, copy};
 use super::update::Receive;
 use super::{Session, SessionError, built};
 

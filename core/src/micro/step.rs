@@ -1,8 +1,9 @@
 //! A step, whole or in pieces.
 
 use super::loss::cross_entropy;
-use super::pass::{Norms, Parts, apart, take, take_mut};
-use super::session::{OVERLAP, copy};
+use super::pass::{Norms, Parts};
+use super::session::OVERLAP;
+use super::slices::{apart, copy, take, take_mut};
 use super::stage::{Head, PART, Stage};
 use super::update::{Receive, Rule};
 use super::work::Phase;

@@ -1,6 +1,6 @@
 //! Where parameters are read from: memory or flash, f32 or int8.
 
-use super::session::copy;
+use super::slices::copy;
 use crate::plan::Tensor;
 
 /// The values of one parameter tensor, or of all running statistics, wherever they lie. Nothing is copied.
