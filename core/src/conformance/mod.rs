@@ -30,12 +30,14 @@
 
 mod cases;
 mod compare;
+mod finding;
 mod golden;
 mod micro;
 mod reference;
 
 pub use cases::{BATCH, CASES, Case, LAYERS, Recipe};
-pub use compare::{Check, Finding, Memory, Summary, run};
+pub use compare::{Memory, run};
+pub use finding::{Check, Finding, Summary};
 pub use micro::Micro;
 
 use crate::network::Network;
