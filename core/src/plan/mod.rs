@@ -1,14 +1,15 @@
 //! The plan: all shapes, parameter offsets and buffer offsets of a network, worked out once before any data.
 //!
 //! A backend receives the whole plan and compiles it into what its machine likes. The offsets given here are those of
-//! the portable backend; another one may place its buffers by [`arena::place`] as well, and run layers together where
-//! [`Fusion`] finds them.
+//! the portable backend; another one may run layers together where [`Fusion`] finds them, with the values and gradients of
+//! [`wiring`], and place its buffers by [`arena::place`] as well.
 
 pub mod arena;
 mod error;
 mod fusion;
 mod lifetimes;
 mod tensor;
+pub mod wiring;
 
 pub use error::PlanError;
 pub use fusion::Fusion;

@@ -9,8 +9,9 @@ use super::super::elementwise::{add_to, copy, relu_backward};
 use super::super::pool::{average_backward, global_average_backward, max_backward};
 use super::super::simd::Isa;
 use super::Network;
-use super::compile::{Flow, Kernel, Operation, blocked};
+use super::compile::{Kernel, Operation, blocked};
 use smoothout::dropout_mask::DropoutMask;
+use smoothout::plan::wiring::{Flow, Wiring};
 use smoothout::portable::Mode;
 
 impl Network {
@@ -24,34 +25,34 @@ impl Network {
         let (isa, n) = (self.isa, self.images);
         let values = &self.program.values;
         let op = &mut self.program.operations[k];
+        let Wiring { layer, input, addend, output, flow, addend_flow, reads_backward, .. } = op.wiring;
         let target = |flow: Flow, value: usize| match flow {
             Flow::Stop | Flow::InPlace => 0..0,
             Flow::Store | Flow::Add => values[value].gradient(n),
         };
         // What is not read may have gone: its memory may belong to others by now.
         let read = |reads: bool, value: usize| if reads { values[value].activation(n) } else { 0..0 };
-        let [reads_input, reads_output] = op.reads_backward();
-        let reads = [read(reads_input, op.input), read(reads_output, op.output)];
+        let reads = [read(reads_backward[0], input), read(reads_backward[1], output)];
         // A value that is input and addend has one gradient.
-        let twice = op.addend == Some(op.input);
+        let twice = addend == Some(input);
         let writes = [
-            values[op.output].gradient(n),
-            if twice { 0..0 } else { target(op.flow, op.input) },
-            target(op.addend_flow, op.addend.unwrap_or(0)),
+            values[output].gradient(n),
+            if twice { 0..0 } else { target(flow, input) },
+            target(addend_flow, addend.unwrap_or(0)),
         ];
         let ([x, y], [dy, dx, d_addend]) = self.arena.lend(reads, writes);
-        let (from, accumulate) = (blocked(op.from, n), op.flow == Flow::Add);
+        let (from, accumulate) = (blocked(op.from, n), flow == Flow::Add);
         let weight = op.weight.map_or(&[][..], |t| &parameters[t.range()]);
         let (dweight, dbias) = split(gradient, op);
         match &mut op.kernel {
             Kernel::Conv(conv) => {
-                if op.flow != Flow::Stop {
+                if flow != Flow::Stop {
                     conv.input_gradient(isa, dy, weight, dx, accumulate, &mut self.workspace);
                 }
                 conv.weight_gradient(isa, x, dy, dweight, dbias, deliver, &mut self.workspace);
             }
             Kernel::Linear(linear) => {
-                if op.flow != Flow::Stop {
+                if flow != Flow::Stop {
                     linear.input_gradient(isa, dy, weight, dx, accumulate);
                 }
                 linear.weight_gradient(isa, x, dy, dweight, dbias, deliver, &mut self.workspace);
@@ -62,46 +63,46 @@ impl Network {
                 let mode = if self.mode == Mode::Evaluate { NormMode::Eval } else { NormMode::Train };
                 let saved = Saved {
                     input: x,
-                    output: (norm.relu && op.addend.is_some()).then_some(y),
+                    output: (norm.relu && addend.is_some()).then_some(y),
                     statistics: Statistics { mean: &norm.mean, inv_std: &norm.inverse },
                 };
-                let residual = match op.addend_flow {
+                let residual = match addend_flow {
                     Flow::Stop | Flow::InPlace => None,
                     flow => Some(ResidualGradient { gradient: d_addend, accumulate: flow == Flow::Add }),
                 };
                 let parameters =
                     ParameterGradients { gamma: dweight, beta: dbias.unwrap_or(&mut []), deliver };
                 fused.backward(isa, mode, &saved, dy, residual, parameters);
-                pass_on(isa, op.flow, dy, if twice { d_addend } else { dx });
+                pass_on(isa, flow, dy, if twice { d_addend } else { dx });
             }
             Kernel::Relu => {
                 relu_backward(isa, y, dy);
-                pass_on(isa, op.flow, dy, dx);
+                pass_on(isa, flow, dy, dx);
             }
             Kernel::MaxPool(windows, places) => {
-                if op.flow != Flow::Stop {
+                if flow != Flow::Stop {
                     max_backward(isa, &from, windows, dy, &places[..dy.len()], dx, accumulate);
                 }
             }
             Kernel::AvgPool(windows) => {
-                if op.flow != Flow::Stop {
+                if flow != Flow::Stop {
                     average_backward(isa, &from, windows, dy, dx, accumulate);
                 }
             }
             Kernel::GlobalAvgPool => {
-                if op.flow != Flow::Stop {
+                if flow != Flow::Stop {
                     global_average_backward(isa, &from, dy, dx, accumulate);
                 }
             }
             Kernel::Dropout(probability) => {
                 if let Mode::Train(address) = self.mode {
-                    dropout(isa, &from, &DropoutMask::new(address, op.layer as u32, *probability), 0, dy);
+                    dropout(isa, &from, &DropoutMask::new(address, layer as u32, *probability), 0, dy);
                 }
-                pass_on(isa, op.flow, dy, dx);
+                pass_on(isa, flow, dy, dx);
             }
             Kernel::Add => {
-                pass_on(isa, op.addend_flow, dy, d_addend);
-                pass_on(isa, op.flow, dy, if twice { d_addend } else { dx });
+                pass_on(isa, addend_flow, dy, d_addend);
+                pass_on(isa, flow, dy, if twice { d_addend } else { dx });
             }
         }
     }

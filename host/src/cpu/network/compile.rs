@@ -6,9 +6,10 @@ use super::super::linear::Linear;
 use super::super::pool::Windows;
 use super::super::workspace::WorkspaceSize;
 use crate::net::NetPlan;
-use smoothout::network::{Layer, Source};
+use smoothout::network::Layer;
 use smoothout::plan::arena::{Buffer, place};
-use smoothout::plan::{Fusion, PlannedLayer, Purpose, Tensor};
+use smoothout::plan::wiring::{Wiring, direct, lives, places};
+use smoothout::plan::{PlannedLayer, Purpose, Tensor};
 use smoothout::shape::Shape;
 use std::ops::Range;
 
@@ -68,47 +69,14 @@ impl Value {
     }
 }
 
-/// What an operation does with the gradient of an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flow {
-    /// Nothing: the input is the images.
-    Stop,
-    /// It is worked out in the place of the output's gradient.
-    InPlace,
-    /// It is the first one to arrive at the input's place.
-    Store,
-    /// It is added to those that arrived before.
-    Add,
-}
-
 /// One operation.
 #[derive(Debug)]
 pub(super) struct Operation {
     pub(super) kernel: Kernel,
-    /// The layer that it computes (of fused ones the first), which numbers dropout's masks.
-    pub(super) layer: usize,
     pub(super) weight: Option<Tensor>,
     pub(super) bias: Option<Tensor>,
     pub(super) from: Shape,
-    pub(super) input: usize,
-    /// What a sum adds to its input.
-    pub(super) addend: Option<usize>,
-    pub(super) output: usize,
-    pub(super) flow: Flow,
-    pub(super) addend_flow: Flow,
-}
-
-impl Operation {
-    /// Whether its backward pass reads its input, and whether it reads its output.
-    pub(super) fn reads_backward(&self) -> [bool; 2] {
-        match &self.kernel {
-            Kernel::Conv(_) | Kernel::Linear(_) => [true, false],
-            // Without a sum in between, the input tells what the ReLU let through.
-            Kernel::BatchNorm(norm) => [true, norm.relu && self.addend.is_some()],
-            Kernel::Relu => [false, true],
-            _ => [false, false],
-        }
-    }
+    pub(super) wiring: Wiring,
 }
 
 /// A plan as operations.
@@ -128,142 +96,42 @@ pub(super) const fn blocked(shape: Shape, images: usize) -> Blocked {
 /// Compiles a plan.
 pub(super) fn compile(plan: &NetPlan) -> Program {
     let layers = plan.layers();
-    let value = |shape: Shape| Value { block: shape.len() * IMAGES, activation: 0, gradient: None };
-    let mut values = vec![value(plan.input())];
-    let mut operations: Vec<Operation> = Vec::new();
-    // The value that each layer's output is; a layer that is part of a later one has none of its own.
-    let mut outputs: Vec<usize> = Vec::new();
-    let index = |outputs: &[usize], source: Source| match source {
-        Source::Input => 0,
-        Source::Layer(l) => outputs[l],
+    let mut blocks = vec![plan.input().len() * IMAGES];
+    let mut wirings = Vec::new();
+    Wiring::each(layers, &mut vec![0; layers.len()], |wiring, last| {
+        wirings.push(wiring);
+        blocks.push(last.output_shape.len() * IMAGES);
+    });
+    let count = blocks.len();
+    let mut owners = vec![0; count];
+    let owners = if plan.purpose() == Purpose::Training {
+        direct(&mut wirings, layers, &mut owners);
+        Some(&owners[..])
+    } else {
+        None
     };
-    for (i, layer) in layers.iter().enumerate() {
-        if matches!(layer.layer, Layer::Flatten) {
-            outputs.push(index(&outputs, layer.input));
-            continue;
-        }
-        let fusion = Fusion::ending_at(layers, i);
-        if fusion.is_none() && Fusion::of(layers, i).is_some() {
-            outputs.push(usize::MAX); // nobody but the fused operation reads it
-            continue;
-        }
-        let (first, addend) = match fusion {
-            Some(fusion) => (fusion.norm, fusion.addend(layers)),
-            None => (i, layer.addend()),
-        };
-        let planned = &layers[first];
-        operations.push(Operation {
-            kernel: kernel(planned, fusion.is_some_and(|f| f.relu.is_some()), plan.batch()),
-            layer: first,
-            weight: planned.weight,
-            bias: planned.bias,
-            from: planned.input_shape,
-            input: index(&outputs, planned.input),
-            addend: addend.map(|source| index(&outputs, source)),
-            output: values.len(),
-            flow: Flow::Stop,
-            addend_flow: Flow::Stop,
-        });
-        outputs.push(values.len());
-        values.push(value(layer.output_shape));
-    }
-    let training = plan.purpose() == Purpose::Training;
-    let owners = if training { direct_gradients(&mut operations, values.len()) } else { Vec::new() };
-    let arena = place_values(&operations, &mut values, &owners, plan.batch());
-    let blocks = plan.batch().div_ceil(IMAGES);
+    let passes = plan.batch().div_ceil(IMAGES);
+    let mut buffers = vec![Buffer::new(0, 0, 0); 2 * count];
+    lives(&wirings, owners, |v| blocks[v] * passes, &mut buffers);
+    #[expect(clippy::expect_used, reason = "the plan has checked that all activations together fit the word")]
+    let arena = place(&mut buffers).expect("an arena within the machine's word");
+    let value = |(v, block)| {
+        let (activation, gradient) = places(&buffers, owners, count, v);
+        Value { block, activation, gradient }
+    };
+    let operation = |wiring: Wiring| {
+        let planned = &layers[wiring.layer];
+        let PlannedLayer { weight, bias, input_shape: from, .. } = *planned;
+        Operation { kernel: kernel(planned, wiring.relu, plan.batch()), weight, bias, from, wiring }
+    };
+    let values = blocks.into_iter().enumerate().map(value).collect();
+    let operations: Vec<_> = wirings.into_iter().map(operation).collect();
     let workspace = operations.iter().fold(WorkspaceSize::default(), |size, op| match &op.kernel {
-        Kernel::Conv(conv) => size.max(conv.workspace(blocks)),
+        Kernel::Conv(conv) => size.max(conv.workspace(passes)),
         Kernel::Linear(linear) => size.max(linear.workspace()),
         _ => size,
     });
     Program { operations, values, arena, workspace }
-}
-
-/// Decides how gradients flow, and returns for each value the one in whose place its gradient lies.
-fn direct_gradients(operations: &mut [Operation], values: usize) -> Vec<usize> {
-    let mut readers = vec![0; values];
-    for op in operations.iter() {
-        readers[op.input] += 1;
-        op.addend.inspect(|&v| readers[v] += 1);
-    }
-    let mut owners: Vec<usize> = (0..values).collect();
-    let mut arrived = vec![false; values];
-    for op in operations.iter_mut().rev() {
-        let in_place =
-            matches!(op.kernel, Kernel::BatchNorm(_) | Kernel::Relu | Kernel::Dropout(_) | Kernel::Add);
-        if in_place && op.input != 0 && readers[op.input] == 1 {
-            op.flow = Flow::InPlace;
-            owners[op.input] = owners[op.output];
-            arrived[op.input] = true;
-        }
-        let mut arrive = |value: usize| match value {
-            0 => Flow::Stop,
-            _ if std::mem::replace(&mut arrived[value], true) => Flow::Add,
-            _ => Flow::Store,
-        };
-        if let Some(addend) = op.addend {
-            op.addend_flow = arrive(addend);
-        }
-        if op.flow != Flow::InPlace {
-            op.flow = arrive(op.input);
-        }
-    }
-    owners
-}
-
-/// Gives every activation and gradient a place and returns the arena's length.
-///
-/// Moments: operation k of n runs forward at k + 1 (the images come at 0), the loss is taken at n + 1, and operation k
-/// runs backward at 2n + 1 - k. `owners` is empty when there is no backward pass.
-fn place_values(operations: &[Operation], values: &mut [Value], owners: &[usize], batch: usize) -> usize {
-    let n = operations.len();
-    let backward = |k: usize| 2 * n + 1 - k;
-    let blocks = batch.div_ceil(IMAGES);
-    let training = !owners.is_empty();
-    let len = |v: usize| values[v].block * blocks;
-    // Activations, in the order in which they come to life; the logits are there to the end.
-    let mut buffers: Vec<Buffer> = (0..values.len()).map(|v| Buffer::new(v, v, len(v))).collect();
-    for (k, op) in operations.iter().enumerate() {
-        let [reads_input, reads_output] = op.reads_backward();
-        let read_at = if training && reads_input { backward(k) } else { k + 1 };
-        buffers[op.input].end = buffers[op.input].end.max(read_at);
-        op.addend.inspect(|&v| buffers[v].end = buffers[v].end.max(k + 1));
-        if training && reads_output {
-            buffers[op.output].end = buffers[op.output].end.max(backward(k));
-        }
-    }
-    if let Some(logits) = buffers.last_mut() {
-        logits.end = 2 * n + 2;
-    }
-    // Gradients by the value that owns the place: from the first arrival to the backward pass of the last one's maker.
-    let mut gradients: Vec<Option<Buffer>> = vec![None; values.len()];
-    if training {
-        let mut live = |v: usize, start: usize, end: usize| {
-            let buffer = gradients[owners[v]].get_or_insert(Buffer::new(start, end, len(v)));
-            buffer.start = buffer.start.min(start);
-            buffer.end = buffer.end.max(end);
-        };
-        live(values.len() - 1, n + 1, n + 1);
-        for (k, op) in operations.iter().enumerate().rev() {
-            live(op.output, backward(k), backward(k));
-            for v in [Some(op.input), op.addend].into_iter().flatten().filter(|&v| v != 0) {
-                live(v, backward(k), backward(k));
-            }
-        }
-    }
-    let owned: Vec<usize> = (0..values.len()).rev().filter(|&v| gradients[v].is_some()).collect();
-    buffers.extend(owned.iter().filter_map(|&v| gradients[v]));
-    #[expect(clippy::expect_used, reason = "the plan has checked that all activations together fit the word")]
-    let total = place(&mut buffers).expect("an arena within the machine's word");
-    let (activations, placed) = buffers.split_at(values.len());
-    for (value, buffer) in values.iter_mut().zip(activations) {
-        value.activation = buffer.offset;
-    }
-    for (v, owner) in owners.iter().enumerate() {
-        let place = owned.iter().position(|o| o == owner);
-        values[v].gradient = place.map(|at| placed[at].offset);
-    }
-    total
 }
 
 fn kernel(planned: &PlannedLayer, relu: bool, batch: usize) -> Kernel {

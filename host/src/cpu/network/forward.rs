@@ -7,6 +7,7 @@ use super::super::pool::{average_forward, global_average_forward, max_forward};
 use super::Network;
 use super::compile::{Kernel, Norm, blocked};
 use smoothout::dropout_mask::DropoutMask;
+use smoothout::plan::wiring::Wiring;
 use smoothout::portable::Mode;
 
 impl Network {
@@ -14,9 +15,9 @@ impl Network {
         let (isa, n) = (self.isa, self.images);
         let values = &self.program.values;
         let op = &mut self.program.operations[k];
-        let addend = op.addend.map_or(0..0, |v| values[v].activation(n));
-        let reads = [values[op.input].activation(n), addend];
-        let ([x, other], [y]) = self.arena.lend(reads, [values[op.output].activation(n)]);
+        let Wiring { layer, input, addend, output, .. } = op.wiring;
+        let reads = [values[input].activation(n), addend.map_or(0..0, |v| values[v].activation(n))];
+        let ([x, other], [y]) = self.arena.lend(reads, [values[output].activation(n)]);
         let from = blocked(op.from, n);
         let weight = op.weight.map_or(&[][..], |t| &parameters[t.range()]);
         let bias = op.bias.map(|t| &parameters[t.range()]);
@@ -26,7 +27,7 @@ impl Network {
             Kernel::BatchNorm(norm) => {
                 let Norm { eps, relu, mean, inverse, variance, statistics: at, .. } = norm;
                 let fused = BatchNorm { shape: from, gamma: weight, beta: bias.unwrap_or(&[]), relu: *relu };
-                let residual = op.addend.map(|_| other);
+                let residual = addend.map(|_| other);
                 if let Mode::Train(_) = self.mode {
                     let saved = StatisticsMut { mean, inv_std: inverse, variance };
                     fused.train(isa, *eps, x, residual, y, saved);
@@ -49,7 +50,7 @@ impl Network {
             Kernel::Dropout(probability) => {
                 copy(isa, x, y);
                 if let Mode::Train(address) = self.mode {
-                    dropout(isa, &from, &DropoutMask::new(address, op.layer as u32, *probability), 0, y);
+                    dropout(isa, &from, &DropoutMask::new(address, layer as u32, *probability), 0, y);
                 }
             }
             Kernel::Add => add(isa, x, other, y),
