@@ -6,8 +6,8 @@ use super::setup::Setup;
 use crate::data::{BatchOptions, Batches};
 use crate::device::{Batch, BatchStatistics, Device, Part};
 
-/// Training images that the statistics are estimated from; a thousand to ten thousand suffice (Wu and Johnson 2021,
-/// section 3.3).
+/// Training images after which no batch is added to the statistics; a thousand to ten thousand suffice (Wu and Johnson
+/// 2021).
 const IMAGES: f64 = 10_000.0;
 
 /// What the average replaced.
