@@ -24,7 +24,7 @@ impl Noise {
     /// Writes the next filter plus its noise to `to`, which is as long, and returns the noise's scale.
     pub(crate) fn perturb_filter(&self, at: &mut Sequence, clean: &[f32], to: &mut [f32]) -> f32 {
         if self.kind() == (Scaling::PerFilter, Distribution::Uniform) {
-            let squares = at.draw(None, clean, to);
+            let squares = at.draw(to);
             let scale = self.uniform_scale(clean, squares);
             add_uniform(scale, clean, to);
             scale
@@ -44,7 +44,7 @@ impl Noise {
             (Scaling::PerFilter, Distribution::Uniform) => {
                 let (mut at, mut squares) = (at.clone(), 0);
                 for clean in clean.chunks(scratch.len().max(1)) {
-                    squares += at.draw(None, clean, scratch.get_mut(..clean.len()).unwrap_or_default());
+                    squares += at.draw(scratch.get_mut(..clean.len()).unwrap_or_default());
                 }
                 return self.uniform_scale(clean, squares);
             }
@@ -70,9 +70,9 @@ impl Noise {
         let per_weight = self.kind().0 == Scaling::PerWeight;
         if self.kind().1 == Distribution::Uniform && !per_weight {
             if WIDE {
-                at.draw(Some(scale), clean, to);
+                at.add(scale, clean, to);
             } else {
-                at.draw(None, clean, to);
+                at.draw(to);
                 add_uniform(scale, clean, to);
             }
         } else {
@@ -126,11 +126,11 @@ impl Noise {
         match self.kind().1 {
             Distribution::Gaussian => at.normals(to),
             Distribution::Uniform => {
-                at.draw(None, clean, to);
+                at.draw(to);
                 to.iter_mut().for_each(|to| *to = -negative_odd(*to) as f32);
             }
             Distribution::Dropout => {
-                at.draw(None, clean, to);
+                at.draw(to);
                 let threshold = self.threshold();
                 for (to, w) in to.iter_mut().zip(clean) {
                     let half = (!negative_odd(*to) >> 1) as u16;

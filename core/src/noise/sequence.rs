@@ -98,39 +98,66 @@ impl Sequence {
         (len as i64 - 4 * sum).cast_unsigned()
     }
 
-    /// Writes to `to` what the next elements give: `clean`, which is as long, plus their odd integers times the scale
-    /// when that is known; else these integers, as [`negative_odd`] reads them. Then it returns the sum of their squares.
+    /// Writes the next elements' odd integers to `to`, as [`negative_odd`] reads them; returns the sum of their squares.
     #[inline(never)]
-    pub(crate) fn draw(&mut self, scale: Option<f32>, mut clean: &[f32], mut to: &mut [f32]) -> u64 {
-        // Of the negative odd integers.
-        let scale = scale.map(|scale| -scale);
-        let mut squares = 0;
-        while !to.is_empty() {
-            let run = self.run(to.len());
-            // Eights from an even element on together, others one by one.
-            let len = if self.element % 2 == 1 { 1 } else if run < 8 { run } else { run / 8 * 8 };
-            let Some((now, later)) = core::mem::take(&mut to).split_at_mut_checked(len) else { break };
-            let Some((weights, others)) = clean.split_at_checked(len) else { break };
-            (to, clean) = (later, others);
-            if len < 8 {
-                squares += self.few(scale, weights, now);
-                continue;
-            }
-            self.element += len;
-            let (eights, of_eights) = (now.as_chunks_mut().0, weights.as_chunks().0);
-            match scale {
-                Some(scale) => eight_sums(&mut self.generator, scale, of_eights, eights),
-                None => squares += eight_odds(&mut self.generator, eights),
+    pub(crate) fn draw(&mut self, to: &mut [f32]) -> u64 {
+        let (mut rest, mut squares) = (to, 0);
+        while !rest.is_empty() {
+            let run = self.even_run(rest.len());
+            let Some((now, later)) = rest.split_at_mut_checked(run) else { break };
+            rest = later;
+            let (eights, few) = now.as_chunks_mut();
+            if eights.is_empty() {
+                squares += self.few(few);
+            } else {
+                self.element += run;
+                squares += eight_odds(&mut self.generator, eights);
             }
         }
         squares.cast_unsigned()
     }
 
-    /// The same of a few elements, with the scale of negative odd integers.
+    /// Writes `clean`, which is as long, plus the next elements' odd integers times `scale` to `to`.
+    #[inline(never)]
+    pub(crate) fn add(&mut self, scale: f32, clean: &[f32], to: &mut [f32]) {
+        let (mut clean, mut to) = (clean, to);
+        let scale = -scale;
+        while !to.is_empty() {
+            let run = self.even_run(to.len());
+            let Some((now, later)) = core::mem::take(&mut to).split_at_mut_checked(run) else { break };
+            let Some((weights, others)) = clean.split_at_checked(run) else { break };
+            (to, clean) = (later, others);
+            let (eights, few) = now.as_chunks_mut();
+            if eights.is_empty() {
+                self.few(few);
+                for (w, to) in weights.iter().zip(few) {
+                    *to = w + negative_odd(*to) as f32 * scale;
+                }
+            } else {
+                self.element += run;
+                eight_sums(&mut self.generator, scale, weights.as_chunks().0, eights);
+            }
+        }
+    }
+
+    /// How many of `left` elements come next together: eights from an even element on, others one by one.
+    #[inline(always)]
+    fn even_run(&mut self, left: usize) -> usize {
+        let run = self.run(left);
+        if self.element % 2 == 1 {
+            1
+        } else if run < 8 {
+            run
+        } else {
+            run / 8 * 8
+        }
+    }
+
+    /// Writes a few elements' odd integers and returns the sum of their squares.
     #[inline(never)] // Here and below: a frame of its own, in which all that a loop needs fits the registers.
-    fn few(&mut self, scale: Option<f32>, clean: &[f32], to: &mut [f32]) -> i64 {
+    fn few(&mut self, to: &mut [f32]) -> i64 {
         let mut squares = 0;
-        for (to, w) in to.iter_mut().zip(clean) {
+        for to in to {
             let odd = if self.element % 2 == 1 {
                 high(self.word)
             } else {
@@ -138,13 +165,8 @@ impl Sequence {
                 low(self.word)
             };
             self.element += 1;
-            match scale {
-                Some(scale) => *to = w + odd as f32 * scale,
-                None => {
-                    *to = stored(odd);
-                    squares += square(odd);
-                }
-            }
+            *to = stored(odd);
+            squares += square(odd);
         }
         squares
     }
@@ -247,15 +269,15 @@ mod tests {
                 let mut to = vec![0.0; len];
                 let passed = sequence.clone().squares(len);
                 let clean = vec![1.0; len];
-                let squares = sequence.clone().draw(None, &clean, &mut to);
+                let squares = sequence.clone().draw(&mut to);
                 let mut sums = vec![0.0; len];
-                sequence.clone().draw(Some(2.0), &clean, &mut sums);
+                sequence.clone().add(2.0, &clean, &mut sums);
                 let mut over = sequence.clone();
                 over.pass_over(len, 2);
-                sequence.draw(None, &clean, &mut to);
+                sequence.draw(&mut to);
                 let mut next = [[0.0; 9]; 2];
-                over.draw(None, &[0.0; 9], &mut next[0]);
-                sequence.clone().draw(None, &[0.0; 9], &mut next[1]);
+                over.draw(&mut next[0]);
+                sequence.clone().draw(&mut next[1]);
                 assert!(next[0].map(f32::to_bits) == next[1].map(f32::to_bits), "{lens:?} {at}");
                 let got: Vec<i32> = to.iter().map(|odd| -negative_odd(*odd)).collect();
                 assert!(got == part, "{lens:?} {at}");
