@@ -4,6 +4,7 @@ use crate::driver;
 use crate::error::{GpuError, Result, check};
 use crate::kernels::Kernels;
 use crate::memory::Pointer;
+use crate::precision::Precision;
 use cust::CudaFlags;
 use cust::context::{Context, CurrentContext};
 use cust::device::{Device, DeviceAttribute};
@@ -137,6 +138,11 @@ impl Gpu {
     /// Its UUID, as nvidia-smi prints it.
     pub fn uuid(&self) -> &str {
         &self.uuid
+    }
+
+    /// The most useful precision that it has: tf32, or f32 before Ampere.
+    pub fn best_precision(&self) -> Precision {
+        if self.capability >= [8, 0] { Precision::Tf32 } else { Precision::F32 }
     }
 
     /// Its compute capability, major and minor.

@@ -43,7 +43,7 @@ pub enum GpuError {
         /// Its compute capability, major and minor.
         capability: [u32; 2],
         /// What was asked for.
-        precision: crate::product::Precision,
+        precision: crate::precision::Precision,
     },
     /// A driver call failed.
     #[error("the driver's {call} failed: {message} (error {code})")]

@@ -4,7 +4,8 @@ use crate::device::Gpu;
 use crate::error::Result;
 use crate::kernels::{Argument, int, launch, over};
 use crate::memory::Pointer;
-use crate::product::{BUSY, Draws, Gradients, Parts, Precision, Rows, THREADS, arguments, grid, in_fours, kernel};
+use crate::precision::Precision;
+use crate::product::{BUSY, Draws, Gradients, Parts, Rows, THREADS, arguments, grid, in_fours, kernel};
 
 /// A linear layer: x (N, inputs), weight (outputs, inputs), y (N, outputs).
 #[derive(Clone, Copy, Debug)]

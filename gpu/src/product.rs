@@ -5,39 +5,13 @@ use crate::error::{GpuError, Result};
 use crate::kernels::{int, launch, over};
 use crate::memory::Pointer;
 use crate::parameters::Deliver;
+use crate::precision::Precision;
 
 /// Threads of a block, and columns of its tile: `THREADS` of kernels/tile.cuh.
 pub(crate) const THREADS: usize = 128;
 
 /// Values of k in a step: `DEPTH` of kernels/tile.cuh.
 const DEPTH: usize = 16;
-
-/// Precision of the products of convolutions and linear layers. Sums are f32 in all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// f32, on the GPU's ordinary units.
-    F32,
-    /// Operands rounded to tf32 (unit roundoff 2⁻¹¹), on tensor cores; Ampere and later.
-    Tf32,
-    /// Operands rounded to bf16 (unit roundoff 2⁻⁸), on tensor cores; Ampere and later.
-    Bf16,
-}
-
-impl Precision {
-    /// tf32 where the device has it, else f32.
-    pub fn best(gpu: &Gpu) -> Self {
-        if gpu.capability() >= [8, 0] { Self::Tf32 } else { Self::F32 }
-    }
-
-    /// Largest relative error of an operand.
-    pub const fn roundoff(self) -> f64 {
-        match self {
-            Self::F32 => 0.0,
-            Self::Tf32 => 1.0 / 2048.0,
-            Self::Bf16 => 1.0 / 256.0,
-        }
-    }
-}
 
 /// The draws of a pass: every `images` images see parameters of their own, which lie `pitch` values after those before.
 #[derive(Clone, Copy, Debug)]

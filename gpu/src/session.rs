@@ -18,7 +18,7 @@ use crate::error::{GpuError, Result};
 use crate::memory::Buffer;
 use crate::network::{Ghosts, Network};
 use crate::parameters::{Keeps, Parameters};
-use crate::product::Precision;
+use crate::precision::Precision;
 use crate::queue::Queue;
 use smoothout::plan::{Plan, Tensor};
 use std::sync::Arc;

@@ -2,12 +2,9 @@
 
 use super::built;
 use super::runs::{runs, runs_mut};
-use super::window::Window;
+use super::window::{CLIPPED, Window};
 use crate::shape::Shape;
 use core::ops::Range;
-
-/// The byte of a window whose maximum the ReLU cut off: no gradient goes there.
-pub(super) const CLIPPED: u8 = u8::MAX;
 
 /// The part of the window inside the input along one axis.
 fn clipped(o: usize, kernel: usize, stride: usize, padding: usize, size: usize) -> Range<usize> {

@@ -98,7 +98,7 @@ pub(super) enum Memory {
     Sign,
     /// One bit a value.
     Bits,
-    /// One byte a window: the maximum's place, or [`CLIPPED`](super::pool::CLIPPED).
+    /// One byte a window: the maximum's place, or [`CLIPPED`](super::window::CLIPPED).
     Bytes,
 }
 

@@ -1,6 +1,5 @@
 //! Shapes and windows as sessions keep them: small.
 
-use super::pool::CLIPPED;
 use super::{SessionError, built};
 use crate::layers::{AvgPool2d, Conv2d, MaxPool2d};
 use crate::network::Layer;
@@ -28,6 +27,9 @@ impl Sizes {
         Shape::new(channels, height, width)
     }
 }
+
+/// The byte of a window whose maximum the ReLU cut off: no gradient goes there.
+pub(super) const CLIPPED: u8 = u8::MAX;
 
 const FEATURE: &str = "feature micro-any-window";
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::conv::Packing;
 use crate::device::Selector;
 use crate::noise::Series;
-use crate::product::Precision;
+use crate::precision::Precision;
 use smoothout::backend::{Backend, Draw, Selection};
 use smoothout::layers::{BatchNorm, Conv2d, Linear};
 use smoothout::network::{Layer, Network};
@@ -104,7 +104,7 @@ fn draws_of_one_launch_are_those_of_many() {
     let alone = Parameters::new(&gpu, &tensors, &clean, Keeps::default(), 1).expect("memory");
     let selection = Selection { norms: true, ..Selection::default() };
     for (many, pairs, first) in [(1, false, 5), (3, false, 7), (2, true, 4), (4, true, 3)] {
-        for (distribution, precision) in [(Distribution::Uniform, Precision::best(&gpu)), (Distribution::Gaussian, Precision::F32)] {
+        for (distribution, precision) in [(Distribution::Uniform, gpu.best_precision()), (Distribution::Gaussian, Precision::F32)] {
             let noise = Noise::new(distribution, Scaling::PerFilter, 0.3).expect("valid");
             let address = Address { seed: 77, step: 5, draw: 0 };
             let series = Series { many, pairs };

@@ -49,7 +49,7 @@ impl Cuda {
         let keeps = smoothout_gpu::Keeps { moments: keeps.moments, average: keeps.average };
         let statistics = initial_statistics(&plan);
         let precision = match precision {
-            CudaPrecision::Best => Precision::best(&gpu),
+            CudaPrecision::Best => gpu.best_precision(),
             CudaPrecision::F32 => Precision::F32,
             CudaPrecision::Tf32 => Precision::Tf32,
             CudaPrecision::Bf16 => Precision::Bf16,
