@@ -1,4 +1,4 @@
-//! How exact the products on tensor cores are.
+//! How exact the products of convolutions and linear layers are.
 
 /// Precision of the products of convolutions and linear layers. Sums are f32 in all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
