@@ -1,14 +1,13 @@
 //! Algorithm 1 and its variants in f64: one step, written out.
 
 use super::cases::{BATCH, LAYERS, Recipe};
-use crate::layers::{Label, Loss};
+use crate::layers::Loss;
 use crate::network::Layer;
 use crate::noise::{Address, Noise};
 use crate::optimizer::Optimizer;
 use crate::plan::{Plan, PlannedLayer};
-use crate::portable::{Mode, NetworkPass};
+use crate::portable::{Mode, NetworkPass, ObjectiveError};
 use crate::step::{FIXED_STEP, Method, Renewal, SmoothOut};
-use core::convert::Infallible;
 
 /// Slices in f64, as long as the plan says.
 pub struct Reference<'r> {
@@ -44,7 +43,7 @@ impl Reference<'_> {
         clean: &[f32],
         perturbed: &mut [f32],
         labels: &[u32],
-    ) -> Result<Stepped, Label> {
+    ) -> Result<Stepped, ObjectiveError> {
         self.gradient.fill(0.0);
         let address = Address { seed: recipe.seed, step, draw: 0 };
         let mut last = (0.0, 0.0);
@@ -91,14 +90,12 @@ impl Reference<'_> {
     }
 
     /// Loss and hits at the clean weights, and the largest logit.
-    pub fn evaluate(&mut self, clean: &[f32], labels: &[u32]) -> Result<(Loss<f64>, f64), Label> {
+    pub fn evaluate(&mut self, clean: &[f32], labels: &[u32]) -> Result<(Loss<f64>, f64), ObjectiveError> {
         widen(clean, self.point);
         let Some(mut pass) = NetworkPass::new(self.plan, self.workspace) else {
             return Ok((Loss::default(), 0.0));
         };
-        if pass.forward(self.point, self.statistics, self.images, Mode::Evaluate).is_err() {
-            return Ok((Loss::default(), 0.0));
-        }
+        pass.forward(self.point, self.statistics, self.images, Mode::Evaluate)?;
         Ok((pass.loss_only(labels)?, largest(pass.logits())))
     }
 
@@ -120,18 +117,22 @@ impl Reference<'_> {
     }
 
     /// Adds a share of the gradient at the point; returns the loss and the largest logit.
-    fn pass(&mut self, mode: Mode, labels: &[u32], share: f64, statistics: bool) -> Result<(f64, f64), Label> {
+    fn pass(
+        &mut self,
+        mode: Mode,
+        labels: &[u32],
+        share: f64,
+        statistics: bool,
+    ) -> Result<(f64, f64), ObjectiveError> {
         let Some(mut pass) = NetworkPass::new(self.plan, self.workspace) else { return Ok((0.0, 0.0)) };
-        if pass.forward(self.point, self.statistics, self.images, mode).is_err() {
-            return Ok((0.0, 0.0));
-        }
+        pass.forward(self.point, self.statistics, self.images, mode)?;
         let loss = pass.loss(labels)?;
         let logit = largest(pass.logits());
         if statistics {
-            pass.update_statistics(self.statistics);
+            pass.update_statistics(self.statistics)?;
         }
         let gradient = &mut *self.gradient;
-        let Ok(()) = pass.backward(
+        pass.backward(
             self.point,
             |point| point,
             self.statistics,
@@ -139,9 +140,9 @@ impl Reference<'_> {
             |_, tensor, row, values| {
                 let at = tensor.offset + row * tensor.row_len;
                 gradient[at..].iter_mut().zip(values).for_each(|(to, g)| *to += share * g);
-                Ok::<(), Infallible>(())
+                Ok::<(), ObjectiveError>(())
             },
-        );
+        )?;
         Ok((loss.mean, logit))
     }
 

@@ -5,7 +5,7 @@ use crate::ghost::GhostBatches;
 use crate::noise::Noise;
 use crate::optimizer::Update;
 use crate::plan::{Plan, Purpose, Role, Tensor};
-use crate::portable::{Memory as Slices, Mode, NetworkObjective, NetworkPass, Parameters, Strategy};
+use crate::portable::{LengthError, Memory as Slices, Mode, NetworkObjective, NetworkPass, Parameters, Strategy};
 use crate::step::{Method, Stepper};
 use std::boxed::Box;
 use std::string::{String, ToString};
@@ -268,10 +268,10 @@ fn no_case_stands_at_a_kink() {
                 let mode = Mode::Train(crate::noise::Address { seed: 11, step: 0, draw: 0 });
                 pass.forward(&point, &statistics, &images, mode).expect("lengths fit");
                 pass.loss(&labels).expect("labels are classes");
-                pass.backward(&mut point, |p| p, &[], &images, |_, tensor, row, values| {
+                pass.backward(&mut point, |p| p, &statistics, &images, |_, tensor, row, values| {
                     let at = tensor.offset + row * tensor.row_len;
                     gradient[at..at + values.len()].copy_from_slice(values);
-                    Ok::<(), ()>(())
+                    Ok::<(), LengthError>(())
                 })
                 .expect("nothing fails");
                 gradient

@@ -1,6 +1,6 @@
 //! The backward pass over a plan with the portable kernels.
 
-use super::network::{Mode, NetworkPass, apart, apart3};
+use super::network::{LengthError, Mode, NetworkPass, apart, apart3};
 use crate::layers::{BatchNorm, global_avg_pool, relu};
 use crate::network::{Layer, Source};
 use crate::plan::{PlannedLayer, Tensor};
@@ -13,8 +13,9 @@ impl<T: Real, const N: usize> NetworkPass<'_, T, N> {
     /// `owner` owns the parameters, which `point` shows; `sink` may change those of the tensor that it is handed.
     ///
     /// # Errors
-    /// The first error of `sink`.
-    pub fn backward<P: ?Sized, E>(
+    /// Slices that are not as long as in the forward pass, or a plan for inference, and nothing was done; or the first
+    /// error of `sink`.
+    pub fn backward<P: ?Sized, E: From<LengthError>>(
         &mut self,
         owner: &mut P,
         point: impl Fn(&P) -> &[T],
@@ -23,6 +24,10 @@ impl<T: Real, const N: usize> NetworkPass<'_, T, N> {
         mut sink: impl FnMut(&mut P, &Tensor, usize, &[T]) -> Result<(), E>,
     ) -> Result<(), E> {
         let plan = self.plan;
+        self.has_gradients()?;
+        LengthError::check("parameters", plan.parameters(), point(owner).len())?;
+        LengthError::check("statistics", plan.statistics(), statistics.len())?;
+        LengthError::check("images", self.images * plan.input().len(), images.len())?;
         for (index, layer) in plan.layers().iter().enumerate().rev() {
             for source in [Some(layer.input), layer.addend()].into_iter().flatten() {
                 if let (Source::Layer(fed), true) = (source, self.is_last_reader(index, source)) {

@@ -1,9 +1,10 @@
 //! The forward pass over a plan with the portable kernels, and the loss.
 
-use crate::layers::{Label, Loss, global_avg_pool, relu, softmax_cross_entropy};
+use super::objective::ObjectiveError;
+use crate::layers::{Loss, global_avg_pool, relu, softmax_cross_entropy};
 use crate::network::{Layer, Source};
 use crate::noise::Address;
-use crate::plan::{Plan, PlannedLayer};
+use crate::plan::{Plan, PlannedLayer, Purpose};
 use crate::real::Real;
 use core::fmt;
 use core::ops::Range;
@@ -149,24 +150,31 @@ impl<'a, T: Real, const N: usize> NetworkPass<'a, T, N> {
     /// Softmax cross-entropy of the last forward pass; its gradient becomes the last layer's.
     ///
     /// # Errors
-    /// A label that is not a class.
-    pub fn loss(&mut self, labels: &[u32]) -> Result<Loss<T>, Label> {
+    /// Not one label an image, a label that is not a class, or a plan for inference, which has no gradients.
+    pub fn loss(&mut self, labels: &[u32]) -> Result<Loss<T>, ObjectiveError> {
+        LengthError::check("labels", self.images, labels.len())?;
+        self.has_gradients()?;
         let plan = self.plan;
         let Some(layer) = plan.layers().last() else { return Ok(Loss::default()) };
         let (logits, gradient) = apart(self.arena, self.output(layer), self.gradient(layer));
-        softmax_cross_entropy(plan.classes(), logits, labels, gradient)
+        Ok(softmax_cross_entropy(plan.classes(), logits, labels, gradient)?)
     }
 
     /// Loss of the last forward pass without its gradient; the only one that a plan for inference has room for.
     ///
     /// # Errors
-    /// A label that is not a class.
-    pub fn loss_only(&self, labels: &[u32]) -> Result<Loss<T>, Label> {
-        softmax_cross_entropy(self.plan.classes(), self.logits(), labels, &mut [])
+    /// Not one label an image, or a label that is not a class.
+    pub fn loss_only(&self, labels: &[u32]) -> Result<Loss<T>, ObjectiveError> {
+        LengthError::check("labels", self.images, labels.len())?;
+        Ok(softmax_cross_entropy(self.plan.classes(), self.logits(), labels, &mut [])?)
     }
 
     /// Moves the running statistics towards the last training pass's.
-    pub fn update_statistics(&self, statistics: &mut [T]) {
+    ///
+    /// # Errors
+    /// Not as many statistics as the plan says; nothing was done then.
+    pub fn update_statistics(&self, statistics: &mut [T]) -> Result<(), LengthError> {
+        LengthError::check("statistics", self.plan.statistics(), statistics.len())?;
         for layer in self.plan.layers() {
             if let (Layer::BatchNorm(norm), Some(at)) = (&layer.layer, layer.statistics) {
                 let channels = layer.output_shape.channels;
@@ -175,6 +183,16 @@ impl<'a, T: Real, const N: usize> NetworkPass<'a, T, N> {
                 norm.update_running(values, &self.batch[range.clone()], &mut statistics[range]);
             }
         }
+        Ok(())
+    }
+
+    /// Refuses a plan for inference, which has no room for gradients.
+    pub(super) fn has_gradients(&self) -> Result<(), LengthError> {
+        let needed = match self.plan.purpose() {
+            Purpose::Training => 0,
+            Purpose::Inference => self.images * self.plan.classes(),
+        };
+        LengthError::check("gradients", needed, 0)
     }
 
     /// The plan.

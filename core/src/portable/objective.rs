@@ -5,7 +5,7 @@ use crate::ghost::GhostBatches;
 use crate::layers::Label;
 use core::fmt;
 
-/// Why a network's loss has no value.
+/// Why a network's loss or its gradient has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ObjectiveError {
@@ -28,6 +28,24 @@ impl fmt::Display for ObjectiveError {
 }
 
 impl core::error::Error for ObjectiveError {}
+
+impl From<Label> for ObjectiveError {
+    fn from(error: Label) -> Self {
+        ObjectiveError::Label(error)
+    }
+}
+
+impl From<LengthError> for ObjectiveError {
+    fn from(error: LengthError) -> Self {
+        ObjectiveError::Length(error)
+    }
+}
+
+impl From<MemoryError> for ObjectiveError {
+    fn from(error: MemoryError) -> Self {
+        ObjectiveError::Memory(error)
+    }
+}
 
 /// The mean cross-entropy of a network over a batch, by the portable kernels.
 #[derive(Debug)]
@@ -56,15 +74,14 @@ impl<'a, const N: usize> NetworkObjective<'a, N> {
         (images, labels): (&'a [f32], &'a [u32]),
         ghosts: GhostBatches,
     ) -> Result<Self, ObjectiveError> {
-        let exact = |what, given, needed| LengthError::check(what, needed, given).map_err(ObjectiveError::Length);
         let plan = pass.plan();
         let image_len = plan.input().len();
-        exact("images", images.len(), labels.len() * image_len)?;
-        exact("statistics", statistics.len(), plan.statistics())?;
-        exact("saved statistics", backup.len(), plan.statistics())?;
+        LengthError::check("images", labels.len() * image_len, images.len())?;
+        LengthError::check("statistics", plan.statistics(), statistics.len())?;
+        LengthError::check("saved statistics", plan.statistics(), backup.len())?;
         if ghosts.size() > plan.batch() {
             let (needed, given) = (plan.batch(), ghosts.size());
-            return Err(ObjectiveError::Length(LengthError { what: "a ghost batch", needed, given }));
+            return Err(LengthError { what: "a ghost batch", needed, given }.into());
         }
         Ok(Self { pass, statistics, backup, images, labels, ghosts, image_len, correct: (0, 0) })
     }
@@ -95,12 +112,10 @@ impl<const N: usize> Objective<Parameters<'_>> for NetworkObjective<'_, N> {
     ) -> Result<f32, ObjectiveError> {
         let (images, labels) = self.ghost(pass);
         let mode = Mode::Train(pass.address);
-        self.pass
-            .forward(backend.point(), self.statistics, images, mode)
-            .map_err(ObjectiveError::Length)?;
-        let loss = self.pass.loss(labels).map_err(ObjectiveError::Label)?;
+        self.pass.forward(backend.point(), self.statistics, images, mode)?;
+        let loss = self.pass.loss(labels)?;
         if pass.statistics && loss.mean.is_finite() {
-            self.pass.update_statistics(self.statistics);
+            self.pass.update_statistics(self.statistics)?;
         }
         self.correct.0 += loss.correct;
         self.correct.1 += labels.len();
@@ -114,15 +129,13 @@ impl<const N: usize> Objective<Parameters<'_>> for NetworkObjective<'_, N> {
         reception: &Reception,
     ) -> Result<(), ObjectiveError> {
         let (images, _) = self.ghost(pass);
-        self.pass
-            .backward(
-                backend,
-                |backend| backend.point(),
-                self.statistics,
-                images,
-                |backend, tensor, row, gradient| backend.receive(tensor, row, gradient, reception),
-            )
-            .map_err(ObjectiveError::Memory)
+        self.pass.backward(
+            backend,
+            |backend| backend.point(),
+            self.statistics,
+            images,
+            |backend, tensor, row, gradient| Ok(backend.receive(tensor, row, gradient, reception)?),
+        )
     }
 
     fn begin(&mut self) {

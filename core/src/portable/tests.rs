@@ -44,10 +44,10 @@ fn gradient<const N: usize>(
     pass.backward(&mut owner, |p| p, &statistics, images, |_, tensor, row, values| {
         let at = tensor.offset + row * tensor.row_len;
         gradient[at..at + values.len()].copy_from_slice(values);
-        Ok::<(), ()>(())
+        Ok::<(), LengthError>(())
     })
     .expect("nothing fails");
-    pass.update_statistics(&mut statistics);
+    pass.update_statistics(&mut statistics).expect("as many as the plan says");
     (loss.mean, gradient)
 }
 
@@ -144,12 +144,65 @@ fn f32_passes_are_within_2e_6_of_f64() {
     pass.backward(&mut owner, |p| p, &statistics, &images, |_, tensor, row, values| {
         let at = tensor.offset + row * tensor.row_len;
         got[at..at + values.len()].copy_from_slice(values);
-        Ok::<(), ()>(())
+        Ok::<(), LengthError>(())
     })
     .expect("nothing fails");
     let difference: f64 = got.iter().zip(&exact).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
     let norm: f64 = exact.iter().map(|b| b * b).sum();
     assert!((difference / norm).sqrt() < 2e-6, "{}", (difference / norm).sqrt());
+}
+
+#[test]
+fn slices_that_do_not_fit_the_plan_are_refused_and_named() {
+    let net = crate::networks::digits::<10>().expect("fits");
+    let plan = Plan::new(&net, 3, Purpose::Training).expect("plans");
+    let image = plan.input().len();
+    let (parameters, statistics) = (vec![0.1f32; plan.parameters()], vec![1.0; plan.statistics()]);
+    let (images, labels) = (vec![0.5; 2 * image], [1, 0]);
+    let mut workspace = vec![0.0; plan.workspace()];
+    let mut pass = NetworkPass::new(&plan, &mut workspace).expect("long enough");
+    pass.forward(&parameters, &statistics, &images, Mode::Train(ADDRESS)).expect("lengths fit");
+    for labels in [&[1u32][..], &[1, 0, 1], &[]] {
+        let error = LengthError { what: "labels", needed: 2, given: labels.len() };
+        assert_eq!(pass.loss(labels), Err(error.into()));
+        assert_eq!(pass.loss_only(labels), Err(error.into()));
+    }
+    pass.loss(&labels).expect("labels are classes");
+    for change in [-1isize, 1] {
+        let other = |len: usize| vec![0.0f32; len.strict_add_signed(change)];
+        let mut refuse = |what, needed: usize, parameters: &[f32], statistics: &[f32], images: &[f32]| {
+            let mut owner = parameters.to_vec();
+            let given = pass.backward(&mut owner, |p| p, statistics, images, |_, _, _, _| -> Result<(), LengthError> {
+                panic!("no gradient of a pass that is refused");
+            });
+            assert_eq!(given, Err(LengthError { what, needed, given: needed.strict_add_signed(change) }));
+        };
+        refuse("parameters", parameters.len(), &other(parameters.len()), &statistics, &images);
+        refuse("statistics", statistics.len(), &parameters, &other(statistics.len()), &images);
+        refuse("images", images.len(), &parameters, &statistics, &other(images.len()));
+        let error = LengthError {
+            what: "statistics",
+            needed: statistics.len(),
+            given: statistics.len().strict_add_signed(change),
+        };
+        assert_eq!(pass.update_statistics(&mut other(statistics.len())), Err(error));
+    }
+}
+
+#[test]
+fn a_plan_for_inference_has_a_loss_but_no_gradient() {
+    let net = crate::networks::digits::<10>().expect("fits");
+    let plan = Plan::new(&net, 2, Purpose::Inference).expect("plans");
+    let (mut parameters, statistics) = (vec![0.1f32; plan.parameters()], vec![1.0; plan.statistics()]);
+    let images = vec![0.5; 2 * plan.input().len()];
+    let mut workspace = vec![0.0; plan.workspace()];
+    let mut pass = NetworkPass::new(&plan, &mut workspace).expect("long enough");
+    pass.forward(&parameters, &statistics, &images, Mode::Evaluate).expect("lengths fit");
+    let error = LengthError { what: "gradients", needed: 2 * plan.classes(), given: 0 };
+    pass.loss_only(&[1, 0]).expect("labels are classes");
+    assert_eq!(pass.loss(&[1, 0]), Err(error.into()));
+    let backward = pass.backward(&mut parameters, |p| p, &statistics, &images, |_, _, _, _| Ok(()));
+    assert_eq!(backward, Err(error));
 }
 
 /// A digits network with all memory that the portable backend can use.

@@ -3,13 +3,11 @@
 use super::kept::Kept;
 use super::{Batch, Device, DeviceError, Evaluation, Gradient, Keeps, Outcome, Part, Step};
 use crate::net::{LAYERS, NetPlan};
-use core::convert::Infallible;
 use smoothout::backend::{Backend, Base, Draw};
-use smoothout::layers::Label;
 use smoothout::noise::Address;
 use smoothout::plan::Tensor;
 use smoothout::portable::{
-    Memory, MemoryError, Mode, NetworkObjective, NetworkPass, Parameters, Strategy,
+    LengthError, Memory, MemoryError, Mode, NetworkObjective, NetworkPass, Parameters, Strategy,
 };
 use smoothout::step::Stepper;
 
@@ -139,8 +137,8 @@ impl Device for Portable {
         let mode = training.map_or(Mode::Evaluate, Mode::Train);
         pass.forward(parameters.point(), statistics, batch.images, mode).map_err(batch_error)?;
         let logits = pass.logits().to_vec();
-        let loss = pass.loss(batch.labels).map_err(|e: Label| batch_error(e))?;
-        let Ok(()) = pass.backward(
+        let loss = pass.loss(batch.labels).map_err(batch_error)?;
+        pass.backward(
             &mut parameters,
             |parameters| parameters.point(),
             statistics,
@@ -148,11 +146,12 @@ impl Device for Portable {
             |_, tensor, row, values| {
                 let start = tensor.offset + row * tensor.row_len;
                 gradient[start..start + values.len()].copy_from_slice(values);
-                Ok::<(), Infallible>(())
+                Ok::<(), LengthError>(())
             },
-        );
+        )
+        .map_err(batch_error)?;
         if training.is_some() {
-            pass.update_statistics(statistics);
+            pass.update_statistics(statistics).map_err(batch_error)?;
         }
         Ok(Gradient { loss: loss.mean, logits, gradient })
     }

@@ -21,8 +21,7 @@ use crate::net::NetPlan;
 use rayon::prelude::*;
 use smoothout::backend::Selection;
 use smoothout::dual::Dual;
-use smoothout::portable::{Mode, NetworkPass};
-use std::convert::Infallible;
+use smoothout::portable::{LengthError, Mode, NetworkPass};
 use std::ops::Range;
 
 /// The Hessian of a function at a point, known by its products alone.
@@ -187,11 +186,12 @@ fn product(
     pass.loss(labels).map_err(|e| failed(e.to_string()))?;
     let mut sum = vec![0.0; parameters.len()];
     let mut owner = parameters;
-    let Ok(()) = pass.backward(&mut owner, |owner| owner, statistics, &images, |_, tensor, row, gradient| {
+    pass.backward(&mut owner, |owner| owner, statistics, &images, |_, tensor, row, gradient| {
         let start = tensor.range().start + row * tensor.row_len;
         sum[start..].iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g.derivative);
-        Ok::<(), Infallible>(())
-    });
+        Ok::<(), LengthError>(())
+    })
+    .map_err(|e| failed(e.to_string()))?;
     Ok(sum)
 }
 
@@ -210,11 +210,12 @@ mod tests {
         pass.loss(labels).unwrap();
         let mut all = vec![0.0; parameters.len()];
         let mut owner = parameters;
-        let Ok(()) = pass.backward(&mut owner, |owner| owner, statistics, images, |_, tensor, row, gradient| {
+        pass.backward(&mut owner, |owner| owner, statistics, images, |_, tensor, row, gradient| {
             let start = tensor.range().start + row * tensor.row_len;
             all[start..start + gradient.len()].copy_from_slice(gradient);
-            Ok::<(), Infallible>(())
-        });
+            Ok::<(), LengthError>(())
+        })
+        .unwrap();
         all
     }
 

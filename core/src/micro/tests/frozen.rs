@@ -5,7 +5,7 @@ use super::*;
 use crate::backend::Selection;
 use crate::noise::{Address, Noise};
 use crate::plan::Tensor;
-use crate::portable::{Mode, NetworkPass};
+use crate::portable::{LengthError, Mode, NetworkPass};
 
 /// The rows that a configuration trains, as ranges of all parameters, with the tensor and the row.
 fn trained_rows(plan: &Plan<N>, trained: &Trained<'_>) -> Vec<(Tensor, usize)> {
@@ -45,7 +45,7 @@ fn reference(case: &Case, plan: &Plan<N>, config: &Config<'_>, weights: &mut [f3
     pass.backward(&mut point, |p| p, &case.statistics, &case.images, |_, tensor, row, values| {
         let start = tensor.offset + row * tensor.row_len;
         gradient[start..start + values.len()].copy_from_slice(values);
-        Ok::<(), ()>(())
+        Ok::<(), LengthError>(())
     })
     .expect("nothing fails");
     for (tensor, row) in &rows {
@@ -207,7 +207,7 @@ fn sharpness_is_that_of_the_slope_in_small_boxes_and_leaves_the_weights() {
             gradient[start..start + values.len()].copy_from_slice(values);
             let weights = &case.parameters[start..start + values.len()];
             slope += weights.iter().zip(values).map(|(w, g)| (w.abs() + 1.0) * g.abs()).sum::<f32>();
-            Ok::<(), ()>(())
+            Ok::<(), LengthError>(())
         })
         .expect("nothing fails");
         let expected = 1e-5 * slope / (1.0 + loss) * 100.0;

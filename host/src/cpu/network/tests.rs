@@ -7,8 +7,7 @@ use smoothout::layers::{AvgPool2d, BatchNorm, Conv2d, Dropout, Linear, MaxPool2d
 use smoothout::network::{Layer, Source};
 use smoothout::noise::Address;
 use smoothout::plan::{Plan, Purpose};
-use smoothout::portable::NetworkPass;
-use std::convert::Infallible;
+use smoothout::portable::{LengthError, NetworkPass};
 
 const ADDRESS: Address = Address { seed: 3, step: 5, draw: 1 };
 
@@ -89,7 +88,7 @@ fn wanted(case: &Case, mode: Mode) -> [Vec<f64>; 3] {
     let logits = pass.logits().to_vec();
     pass.loss(&case.labels).unwrap();
     let mut gradient = vec![0.0; plan.parameters()];
-    let Ok(()) = pass.backward(
+    pass.backward(
         &mut parameters,
         |p| p,
         &statistics,
@@ -97,10 +96,11 @@ fn wanted(case: &Case, mode: Mode) -> [Vec<f64>; 3] {
         |_, tensor, row, values| {
             let start = tensor.offset + row * tensor.row_len;
             gradient[start..start + values.len()].copy_from_slice(values);
-            Ok::<(), Infallible>(())
+            Ok::<(), LengthError>(())
         },
-    );
-    pass.update_statistics(&mut statistics);
+    )
+    .unwrap();
+    pass.update_statistics(&mut statistics).unwrap();
     [logits, gradient, statistics]
 }
 
