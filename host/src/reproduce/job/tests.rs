@@ -55,14 +55,15 @@ fn a_hash_is_that_of_what_changes_the_result() {
     assert_eq!(first.hash(), hash);
     first.config.seed = 9;
     assert_ne!(first.hash(), hash);
-    // All trainings of an experiment differ, and table III shares its first column with table I.
+    // All trainings of an experiment differ, and tables III and V share some with table I.
     let hashes = |name: &str| {
         let jobs = jobs(&Spec::load(name, false).unwrap(), "cpu", &Switches::default()).unwrap();
         jobs.iter().map(|job| (format!("{}.{}", job.row, job.column), job.hash())).collect::<Vec<_>>()
     };
     let mut of_first = hashes("table1");
-    let shared = of_first.iter().find(|(name, _)| name == "c1-256.smoothout").unwrap().1.clone();
-    assert!(hashes("table3").contains(&("c1-256.smoothout".into(), shared)));
+    let of = |name: &str| of_first.iter().find(|(other, _)| other == name).unwrap().1.clone();
+    assert!(hashes("table3").contains(&("c1-256.smoothout".into(), of("c1-256.smoothout"))));
+    assert!(hashes("table5").contains(&("baseline.accuracy".into(), of("c1-256.baseline"))));
     let count = of_first.len();
     of_first.sort_by(|a, b| a.1.cmp(&b.1));
     of_first.dedup_by(|a, b| a.1 == b.1);
