@@ -3,9 +3,10 @@
 use crate::data::{DataSet, Placement};
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
+use crate::ghosts::Ghosts;
 use crate::kernels::{int, launch};
 use crate::memory::{Buffer, Upload};
-use crate::network::{Ghosts, Input};
+use crate::network::{Input};
 use smoothout::layers::Label;
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
 //! Batch norm with the sum and the ReLU behind it.
 
+use crate::deliver::Deliver;
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
+use crate::ghosts::Ghosts;
 use crate::kernels::{int, launch, over};
-use crate::memory::Pointer;
-use crate::network::Ghosts;
-use crate::parameters::Deliver;
+use crate::pointer::Pointer;
 
 /// Values of a channel that one block sums.
 const SHARE: usize = 4096;

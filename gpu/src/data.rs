@@ -3,7 +3,8 @@
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
 use crate::kernels::{int, launch};
-use crate::memory::{Buffer, Pointer};
+use crate::memory::Buffer;
+use crate::pointer::Pointer;
 use smoothout::layers::Label;
 
 /// How images are augmented: they lie at a random place of themselves padded, and are mirrored half of the time.

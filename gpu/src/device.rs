@@ -3,7 +3,7 @@
 use crate::driver;
 use crate::error::{GpuError, Result, check};
 use crate::kernels::Kernels;
-use crate::memory::Pointer;
+use crate::pointer::Pointer;
 use crate::precision::Precision;
 use cust::CudaFlags;
 use cust::context::{Context, CurrentContext};

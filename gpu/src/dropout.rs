@@ -2,9 +2,10 @@
 
 use crate::device::Gpu;
 use crate::error::Result;
+use crate::ghosts::Ghosts;
 use crate::kernels::{int, launch, over};
-use crate::memory::Pointer;
-use crate::network::{Ghosts, Mask};
+use crate::network::{Mask};
+use crate::pointer::Pointer;
 use smoothout::dropout_mask::DropoutMask;
 use smoothout::noise::BLOCK;
 

@@ -2,7 +2,7 @@
 
 use crate::driver::cuLaunchKernel;
 use crate::error::{GpuError, Result, check};
-use crate::memory::Pointer;
+use crate::pointer::Pointer;
 use cust::module::{Module, ModuleJitOption};
 use cust::stream::Stream;
 use cust::sys::CUfunction;

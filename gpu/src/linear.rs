@@ -3,7 +3,7 @@
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::kernels::{Argument, int, launch, over};
-use crate::memory::Pointer;
+use crate::pointer::Pointer;
 use crate::precision::Precision;
 use crate::product::{BUSY, Draws, Gradients, Parts, Rows, THREADS, arguments, grid, in_fours, kernel};
 

@@ -2,9 +2,10 @@
 
 use crate::device::Gpu;
 use crate::error::Result;
+use crate::ghosts::Ghosts;
 use crate::kernels::{int, launch, over, warps};
-use crate::memory::{Buffer, Pointer};
-use crate::network::Ghosts;
+use crate::memory::Buffer;
+use crate::pointer::Pointer;
 
 /// Loss and hit of every image, and their means and sums over every ghost batch.
 #[derive(Debug)]

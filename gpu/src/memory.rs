@@ -2,35 +2,12 @@
 
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
+use crate::pointer::Pointer;
 use cust::context::{Context, CurrentContext};
 use cust::event::{Event, EventFlags};
 use cust::memory::{AsyncCopyDestination, DeviceBuffer, DeviceCopy, LockedBuffer};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-
-/// Where something starts on the device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pointer(u64);
-
-impl Pointer {
-    /// Nothing: kernels take it for what is left out.
-    pub const NULL: Self = Self(0);
-
-    /// The address.
-    pub const fn address(self) -> u64 {
-        self.0
-    }
-
-    /// What starts `values` 32-bit values further on.
-    pub const fn at(self, values: usize) -> Self {
-        Self(self.0 + 4 * values as u64)
-    }
-
-    /// What starts `bytes` bytes further on.
-    pub const fn byte(self, bytes: usize) -> Self {
-        Self(self.0 + bytes as u64)
-    }
-}
 
 /// Values in the device's memory, for as long as this lives.
 #[derive(Debug)]
@@ -98,7 +75,7 @@ impl<T: DeviceCopy + Default> Buffer<T> {
 
     /// Where they start.
     pub fn pointer(&self) -> Pointer {
-        Pointer(self.values.as_device_ptr().as_raw())
+        Pointer::new(self.values.as_device_ptr().as_raw())
     }
 
     /// Writes values from number `start` on and waits for it.

@@ -1,10 +1,11 @@
 //! The noise on the device: the bits of core's contract.
 
-use crate::conv::packed_places;
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
 use crate::kernels::{int, launch, over, warps};
-use crate::memory::{Buffer, Pointer};
+use crate::memory::Buffer;
+use crate::packing::packed_places;
+use crate::pointer::Pointer;
 use crate::update::Norm;
 use smoothout::backend::{Draw, Selection};
 use smoothout::noise::{Address, BLOCK, Distribution, Noise, Scaling};

@@ -4,10 +4,12 @@
 //! them, and de-noising costs nothing and is exact. There is a copy for each ghost batch of a pass, as each may have a draw
 //! of its own.
 
+use crate::deliver::Deliver;
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
-use crate::memory::{Buffer, Pointer};
+use crate::memory::Buffer;
 use crate::noise::{Copies, Draws, Packed, Table};
+use crate::pointer::Pointer;
 use crate::update::{Norm, Slices, add_scaled, average, update};
 use smoothout::backend::Base;
 use smoothout::optimizer::Update;
@@ -21,20 +23,6 @@ pub struct Keeps {
     pub moments: usize,
     /// Whether an average of the weights is kept.
     pub average: bool,
-}
-
-/// How a gradient is delivered to the stored one: stored = scale * gradient, plus what was stored when it accumulates.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Deliver {
-    /// Share of the gradient.
-    pub scale: f32,
-    /// Whether it is added to what was stored before.
-    pub accumulate: bool,
-}
-
-impl Deliver {
-    /// The gradient itself.
-    pub const OVERWRITE: Self = Self { scale: 1.0, accumulate: false };
 }
 
 /// A run of a gradient on the device.

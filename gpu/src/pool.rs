@@ -3,7 +3,7 @@
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::kernels::{int, launch, over, warps};
-use crate::memory::Pointer;
+use crate::pointer::Pointer;
 use smoothout::shape::Shape;
 
 /// Windows over planes.

@@ -1,10 +1,10 @@
 //! What convolutions and linear layers share: both are matrix products on tiles of kernels/product.cuh.
 
+use crate::deliver::Deliver;
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
 use crate::kernels::{int, launch, over};
-use crate::memory::Pointer;
-use crate::parameters::Deliver;
+use crate::pointer::Pointer;
 use crate::precision::Precision;
 
 /// Threads of a block, and columns of its tile: `THREADS` of kernels/tile.cuh.

@@ -3,7 +3,7 @@
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::kernels::{int, launch, over};
-use crate::memory::Pointer;
+use crate::pointer::Pointer;
 
 /// y = max(x, 0).
 pub(crate) fn relu(gpu: &Gpu, x: Pointer, y: Pointer, count: usize) -> Result<()> {

@@ -5,6 +5,7 @@
 //! of weights, moments and statistics from then on is left out, so that what is found later is what was there before the
 //! step that failed.
 
+mod backend;
 mod parts;
 mod passes;
 mod steps;
@@ -15,8 +16,9 @@ pub use steps::{Failure, Outcome, Step};
 use crate::batch::Batches;
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
+use crate::ghosts::Ghosts;
 use crate::memory::Buffer;
-use crate::network::{Ghosts, Network};
+use crate::network::Network;
 use crate::parameters::{Keeps, Parameters};
 use crate::precision::Precision;
 use crate::queue::Queue;

@@ -3,7 +3,8 @@
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::kernels::{int, launch, over};
-use crate::memory::{Buffer, Pointer};
+use crate::memory::Buffer;
+use crate::pointer::Pointer;
 use smoothout::optimizer::{Optimizer, Update};
 
 /// Threads of a block of these kernels.

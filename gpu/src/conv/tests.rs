@@ -1,8 +1,11 @@
 use super::*;
-use crate::parameters::Deliver;
+use crate::deliver::Deliver;
+use crate::error::GpuError;
+use crate::memory::Buffer;
+use crate::packing::Packing;
 use crate::product::testing::{Exact, compare, download, gpu, precisions, rounded, upload, values};
 use smoothout::network::{Layer, Network};
-use smoothout::plan::{Plan, Purpose};
+use smoothout::plan::{Plan, Purpose, Tensor};
 
 /// A convolution, its images and how many of them a draw has.
 struct Case {

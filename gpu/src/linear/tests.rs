@@ -1,6 +1,6 @@
 use super::*;
+use crate::deliver::Deliver;
 use crate::memory::Buffer;
-use crate::parameters::Deliver;
 use crate::product::testing::{Exact, compare, download, gpu, precisions, rounded, upload, values};
 
 /// All passes of a layer in one precision; `draw_images` of the images see the same parameters.

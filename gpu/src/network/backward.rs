@@ -3,10 +3,10 @@
 use super::compile::Kernel;
 use super::{Mode, Network, Point};
 use crate::batch_norm::{Affine, Flows};
+use crate::deliver::Deliver;
 use crate::dropout::dropout;
 use crate::error::Result;
-use crate::memory::Pointer;
-use crate::parameters::Deliver;
+use crate::pointer::Pointer;
 use crate::pool::global_average_backward;
 use crate::product::Gradients;
 use crate::relu::relu_backward;

@@ -1,9 +1,9 @@
 //! From a plan to the operations that the GPU runs: layers fused, and every value's place in the arena.
 
-use super::Ghosts;
 use crate::batch_norm::BatchNorm;
 use crate::conv::Conv;
 use crate::error::{GpuError, Result};
+use crate::ghosts::Ghosts;
 use crate::linear::Linear;
 use crate::pool::Windows;
 use crate::precision::Precision;

@@ -5,7 +5,7 @@ use super::{Mode, Network, Point};
 use crate::batch_norm::Affine;
 use crate::dropout::dropout;
 use crate::error::Result;
-use crate::memory::Pointer;
+use crate::pointer::Pointer;
 use crate::pool::global_average;
 use crate::relu::{relu, sum};
 use smoothout::plan::wiring::Wiring;

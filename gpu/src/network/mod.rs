@@ -9,13 +9,15 @@ mod compile;
 mod forward;
 
 use crate::batch_norm::Statistics;
-use crate::conv::{Packing, packed_places};
 use crate::device::Gpu;
 use crate::error::{GpuError, Result};
+use crate::ghosts::Ghosts;
 use crate::kernels::{int, launch, over};
 use crate::loss::Loss;
-use crate::memory::{Buffer, Pointer};
+use crate::memory::Buffer;
 use crate::noise::Packed;
+use crate::packing::{Packing, packed_places};
+use crate::pointer::Pointer;
 use crate::precision::Precision;
 use crate::product::Draws;
 use compile::{Kernel, Program, compile};
@@ -23,27 +25,6 @@ use smoothout::network::Layer;
 use smoothout::noise::Address;
 use smoothout::plan::{Plan, Tensor};
 use std::sync::Arc;
-
-/// Images of a pass, cut into ghost batches of `size`, the last one perhaps shorter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ghosts {
-    /// All images.
-    pub images: usize,
-    /// Images of every ghost batch but perhaps the last; at least 1.
-    pub size: usize,
-}
-
-impl Ghosts {
-    /// One ghost batch.
-    pub const fn one(images: usize) -> Self {
-        Self { images, size: if images == 0 { 1 } else { images } }
-    }
-
-    /// Number of ghost batches.
-    pub const fn count(self) -> usize {
-        self.images.div_ceil(self.size)
-    }
-}
 
 /// Address of dropout masks: those of the first ghost batch, and how far the draws of the next one's are from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! The noise of the kernels is core's to the bit.
 
 use super::*;
-use crate::conv::Packing;
 use crate::device::Selector;
 use crate::noise::Series;
+use crate::packing::Packing;
 use crate::precision::Precision;
 use smoothout::backend::{Backend, Draw, Selection};
 use smoothout::layers::{BatchNorm, Conv2d, Linear};

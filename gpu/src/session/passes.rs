@@ -2,10 +2,11 @@
 
 use super::{Outcome, Session};
 use crate::batch::Feed;
+use crate::deliver::Deliver;
 use crate::error::Result;
-use crate::network::{Ghosts, Mask, Mode, Point};
+use crate::ghosts::Ghosts;
+use crate::network::{Mask, Mode, Point};
 use crate::noise::Draws;
-use crate::parameters::Deliver;
 use smoothout::backend::{Base, Draw};
 use smoothout::noise::Address;
 

@@ -1,10 +1,10 @@
 //! Steps of a session: launched, not waited for, and looked at later.
 
+use super::backend::Passes;
 use super::{RECORD, Session, WINDOW};
 use crate::batch::Feed;
 use crate::error::GpuError;
-use crate::memory::Pointer;
-use crate::queue::Passes;
+use crate::pointer::Pointer;
 use crate::update::restore;
 use smoothout::ghost::GhostBatches;
 use smoothout::optimizer::Update;
