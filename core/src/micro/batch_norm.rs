@@ -1,7 +1,8 @@
 //! Batch normalisation, one channel at a time over all images. A trained one uses the batch's statistics in training, a
 //! frozen one its running statistics.
 
-use super::pass::{Backward, Forward, Norms, Parts, Pass};
+use super::parts::{Norms, Parts};
+use super::pass::{Backward, Forward, Pass};
 use super::slices::{sum, take, take_mut};
 use super::stage::Stage;
 use super::update::Receive;

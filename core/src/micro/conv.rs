@@ -1,7 +1,8 @@
 //! Convolution: one filter at a time, over all images of the batch.
 
 use super::geometry::Geometry;
-use super::pass::{Backward, Forward, Parts, Pass};
+use super::parts::Parts;
+use super::pass::{Backward, Forward, Pass};
 use super::planes::{add_plane, input_gradient, weight_gradient};
 use super::rows::{lend, remember, remembered};
 use super::runs::runs_mut;

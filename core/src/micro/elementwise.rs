@@ -1,6 +1,7 @@
 //! Layers without parameters that stand alone: sums, dropout, pooling, ReLU.
 
-use super::pass::{Backward, Forward, Parts, Pass};
+use super::parts::Parts;
+use super::pass::{Backward, Forward, Pass};
 use super::slices::{apart, copy, sum, take, take_mut};
 use super::stage::{Feed, Head, Stage, gradient_of, output_of};
 use super::{pool, relu};

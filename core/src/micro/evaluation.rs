@@ -1,7 +1,8 @@
 //! Inference and evaluation.
 
 use super::loss::cross_entropy;
-use super::pass::{Parts, Pass};
+use super::parts::Parts;
+use super::pass::Pass;
 use super::session::OVERLAP;
 use super::{Outcome, Session, SessionError};
 use crate::backend::Draw;

@@ -2,13 +2,14 @@
 
 use super::built;
 use super::dots::add_dots;
-use super::pass::{Backward, Forward, Parts, Pass, State};
+use super::parts::Parts;
+use super::pass::{Backward, Forward, Pass};
 use super::relu;
 use super::rows::{NextNoise, lend, remember, remembered};
 use super::runs::{runs, runs_mut};
 use super::slices::copy;
 use super::stage::{Stage, block};
-use super::update::Receive;
+use super::update::{Receive, State};
 use crate::noise::sequence::Sequence;
 use crate::plan::Role;
 use core::ops::Range;

@@ -13,6 +13,24 @@ use core::ops::Range;
 /// Noise of a tensor's next values.
 pub(super) type NextNoise<'n> = Option<(&'n Noise, &'n mut Sequence)>;
 
+impl Pass {
+    /// The noise of a tensor's next values; `at` is where its stream stands, nowhere at first.
+    #[inline(never)]
+    pub(super) fn noise<'n>(
+        &'n self,
+        parameter: &Parameter<'_>,
+        role: Role,
+        at: &'n mut Option<Sequence>,
+    ) -> NextNoise<'n> {
+        let noise = self.noise.as_ref()?;
+        if !parameter.is_trained() || !self.selection.contains(role) {
+            return None;
+        }
+        let at = at.get_or_insert_with(|| Sequence::new(self.key.tensor(parameter.index.into())));
+        Some((noise, at))
+    }
+}
+
 /// The same noise, lent for one filter.
 #[inline(always)]
 pub(super) fn lend<'n>(noise: &'n mut NextNoise<'_>) -> NextNoise<'n> {

@@ -1,5 +1,5 @@
 use super::layout::{Layout, lay_out};
-use super::pass::Parts;
+use super::parts::Parts;
 use super::slices::copy;
 use super::stage::Stage;
 use super::work::{Phase, Work};

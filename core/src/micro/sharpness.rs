@@ -1,7 +1,8 @@
 //! The sharpness of the minimum on the device, and the gradient that it climbs.
 
 use super::loss::cross_entropy;
-use super::pass::{Parts, Pass};
+use super::parts::Parts;
+use super::pass::Pass;
 use super::session::OVERLAP;
 use super::slices::{apart, copy};
 use super::update::Receive;

@@ -1,7 +1,7 @@
 //! A step, whole or in pieces.
 
 use super::loss::cross_entropy;
-use super::pass::{Norms, Parts};
+use super::parts::{Norms, Parts};
 use super::session::OVERLAP;
 use super::slices::{apart, copy, take, take_mut};
 use super::stage::{Head, PART, Stage};

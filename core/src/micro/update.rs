@@ -1,7 +1,6 @@
 //! What is done with a filter's gradient the moment it is there.
 
 use super::built;
-use super::pass::State;
 use crate::optimizer::Optimizer;
 use core::ops::Range;
 
@@ -11,6 +10,19 @@ pub(super) struct Terms {
     pub optimizer: Optimizer,
     pub rate: f32,
     pub weight_decay: f32,
+}
+
+/// The trained weights and what belongs to each of them.
+pub(super) struct State<'a> {
+    pub weights: &'a mut [f32],
+    /// First moments of the optimizer, then second ones; none when it has none.
+    pub moments: &'a mut [f32],
+    /// Stored gradient; empty when none is.
+    pub gradient: &'a mut [f32],
+    /// How they are updated.
+    pub terms: &'a Terms,
+    /// Scales of the noise of filters that the backward pass perturbs again.
+    pub scales: &'a mut [f32],
 }
 
 /// What one update has of its own.
