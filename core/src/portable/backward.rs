@@ -1,6 +1,7 @@
 //! The backward pass over a plan with the portable kernels.
 
-use super::network::{LengthError, Mode, NetworkPass, apart, apart3};
+use super::error::LengthError;
+use super::network::{Mode, NetworkPass, apart, apart3};
 use crate::layers::{BatchNorm, global_avg_pool, relu};
 use crate::network::{Layer, Source};
 use crate::plan::{PlannedLayer, Tensor};

@@ -2,12 +2,14 @@
 //! on every machine, in f32; in f64 its passes are the reference for finite differences and conformance.
 
 mod backward;
+mod error;
 mod network;
 mod objective;
 mod parameters;
 
-pub use network::{LengthError, Mode, NetworkPass};
-pub use objective::{NetworkObjective, ObjectiveError};
+pub use error::{LengthError, ObjectiveError};
+pub use network::{Mode, NetworkPass};
+pub use objective::NetworkObjective;
 pub use parameters::{Memory, MemoryError, Parameters, Strategy};
 
 #[cfg(test)]

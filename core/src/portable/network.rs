@@ -1,12 +1,11 @@
 //! The forward pass over a plan with the portable kernels, and the loss.
 
-use super::objective::ObjectiveError;
+use super::error::{LengthError, ObjectiveError};
 use crate::layers::{Loss, global_avg_pool, relu, softmax_cross_entropy};
 use crate::network::{Layer, Source};
 use crate::noise::Address;
 use crate::plan::{Plan, PlannedLayer, Purpose};
 use crate::real::Real;
-use core::fmt;
 use core::ops::Range;
 
 /// How batch norm and dropout behave.
@@ -18,32 +17,6 @@ pub enum Mode {
     /// Running statistics, no dropout.
     Evaluate,
 }
-
-/// A slice is not as long as it has to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct LengthError {
-    /// What it holds.
-    pub what: &'static str,
-    /// Exactly, or at most, this many values.
-    pub needed: usize,
-    /// The number given.
-    pub given: usize,
-}
-
-impl LengthError {
-    pub(super) fn check(what: &'static str, needed: usize, given: usize) -> Result<(), Self> {
-        if given == needed { Ok(()) } else { Err(Self { what, needed, given }) }
-    }
-}
-
-impl fmt::Display for LengthError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} values of {}, {} are needed", self.given, self.what, self.needed)
-    }
-}
-
-impl core::error::Error for LengthError {}
 
 /// A network's activations and gradients in one slice, worked on by core's kernels.
 #[derive(Debug)]

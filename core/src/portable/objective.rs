@@ -1,51 +1,8 @@
-use super::network::{LengthError, Mode, NetworkPass};
-use super::parameters::{MemoryError, Parameters};
+use super::error::{LengthError, ObjectiveError};
+use super::network::{Mode, NetworkPass};
+use super::parameters::Parameters;
 use crate::backend::{Backend, Objective, Pass, Reception};
 use crate::ghost::GhostBatches;
-use crate::layers::Label;
-use core::fmt;
-
-/// Why a network's loss or its gradient has no value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum ObjectiveError {
-    /// A label is not a class.
-    Label(Label),
-    /// Images, labels or ghost batches do not fit the plan.
-    Length(LengthError),
-    /// The gradient could not be received.
-    Memory(MemoryError),
-}
-
-impl fmt::Display for ObjectiveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ObjectiveError::Label(error) => error.fmt(f),
-            ObjectiveError::Length(error) => error.fmt(f),
-            ObjectiveError::Memory(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for ObjectiveError {}
-
-impl From<Label> for ObjectiveError {
-    fn from(error: Label) -> Self {
-        ObjectiveError::Label(error)
-    }
-}
-
-impl From<LengthError> for ObjectiveError {
-    fn from(error: LengthError) -> Self {
-        ObjectiveError::Length(error)
-    }
-}
-
-impl From<MemoryError> for ObjectiveError {
-    fn from(error: MemoryError) -> Self {
-        ObjectiveError::Memory(error)
-    }
-}
 
 /// The mean cross-entropy of a network over a batch, by the portable kernels.
 #[derive(Debug)]
