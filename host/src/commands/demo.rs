@@ -1,6 +1,6 @@
 //! `smoothout train` without options: three methods on the embedded digits, side by side.
 
-use super::{CommandError, start_threads, train::free_folder};
+use super::{CommandError, run_folder, start_threads};
 use crate::options::{Config, MethodName, Options};
 use crate::plot::{MethodResult, Point, method_comparison};
 use crate::progress::Progress;
@@ -39,7 +39,7 @@ pub(super) fn run(progress: &mut Progress, stop: &AtomicBool) -> Result<(), Comm
         let options = Options { method: Some(method), strength: Some(strength.into()), ..Options::default() };
         let config = options.resolve();
         progress.message(&format!("{name}, strength {strength}"));
-        let folder = free_folder(&config)?;
+        let folder = run_folder::free(&config)?;
         let mut setup = Setup::new(&config)?;
         let report = train::train(&config, &mut setup, &folder, progress, stop)?;
         let noisy = under_noise(&config, &setup, &folder)?;

@@ -17,6 +17,7 @@ mod noise;
 mod report;
 mod reproduce;
 mod robustness;
+mod run_folder;
 mod sensitivity;
 mod sharpness;
 mod strength;

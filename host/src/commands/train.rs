@@ -1,11 +1,11 @@
-use super::{CommandError, STOP, catch_interrupts, demo, start_threads};
+use super::{CommandError, STOP, catch_interrupts, demo, run_folder, start_threads};
 use crate::options::{Config, MethodName, Options, Strength, listed, with_default};
 use crate::progress::Progress;
-use crate::run::{RunError, RunFolder, read_config};
+use crate::run::{RunFolder, read_config};
 use crate::train::{self, Setup, TrainError};
 use clap::Args;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Train a network.
 ///
@@ -64,7 +64,7 @@ impl Train {
         let folder = match (opened, out) {
             (Some(folder), _) => folder,
             (None, Some(out)) => RunFolder::open(&out, false).map_err(TrainError::from)?,
-            (None, None) => free_folder(&config)?,
+            (None, None) => run_folder::free(&config)?,
         };
         let report = train::start(&config, setup, &folder, progress, &STOP)?;
         let [loss, accuracy] = report.test;
@@ -121,18 +121,4 @@ fn resumed(asked: Options, saved: Config) -> Result<Options, CommandError> {
         return Err(CommandError::Request(message));
     }
     Ok(free.or(saved))
-}
-
-/// The first of runs/NET-DATA-METHOD-1, -2, … that is free.
-pub(super) fn free_folder(config: &Config) -> Result<RunFolder, TrainError> {
-    let name = |v: &dyn std::fmt::Debug| format!("{v:?}").to_lowercase();
-    let data = Path::new(&config.data).file_name().map_or("data".into(), |n| n.to_string_lossy());
-    let stem = format!("{}-{data}-{}", name(&config.net), name(&config.method));
-    let mut number = 1;
-    loop {
-        match RunFolder::open(&Path::new("runs").join(format!("{stem}-{number}")), false) {
-            Err(RunError::NotEmpty(_) | RunError::InUse { .. } | RunError::NotAFolder(_)) => number += 1,
-            opened => return Ok(opened?),
-        }
-    }
 }

@@ -1,7 +1,9 @@
 //! Images held in memory as bytes, and how one becomes the normalised f32 input of a network.
 
 use super::augment::Placement;
-use super::normalize::Table;
+
+/// The network input of every byte of one channel.
+pub(crate) type Table = [f32; 256];
 
 /// Images of one size as bytes, with their labels.
 #[derive(Debug, Clone, PartialEq, Eq)]

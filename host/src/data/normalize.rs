@@ -2,11 +2,8 @@
 //! it; tabled, since a byte has 256 values.
 
 use super::error::Error;
-use super::memory::Images;
+use super::memory::{Images, Table};
 use std::str::FromStr;
-
-/// The value of every byte of one channel.
-pub(crate) type Table = [f32; 256];
 
 /// Which mean and standard deviation the pixels (scaled to 0..1) are brought to 0 and 1 with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! with antialiasing).
 
 use super::error::FormatError;
-use super::normalize::Table;
+use super::memory::Table;
 use super::random::{Purpose, below, generator, unit};
 use image::imageops::{self, FilterType};
 use image::{ImageDecoder, ImageReader, Limits, RgbImage};

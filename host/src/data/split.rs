@@ -3,8 +3,7 @@
 use super::augment::{Augmentation, Placement};
 use super::error::Error;
 use super::folder::ClassFolder;
-use super::memory::Images;
-use super::normalize::Table;
+use super::memory::{Images, Table};
 use super::picture::{self, PictureOptions};
 use super::random::{Purpose, base, generator, permutation};
 use std::sync::Arc;

@@ -1,29 +1,14 @@
 //! Measurements between and around trained networks, by the program's own commands.
 
 use super::queue::{Outcome, measure, text};
-use super::spec::{Figure, Scale};
+use super::spec::{Figure, Kind, Scale};
 use crate::commands::CommandError;
 use crate::data::digest;
 use crate::plot::{Curve, Picture, Point, loss_and_accuracy};
 use crate::progress::Progress;
 use crate::train::TrainError;
-use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// What a figure shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// The line through two networks.
-    Interpolate,
-    /// Networks under noise of growing strength.
-    Sensitivity,
-    /// Curves along a random direction around networks.
-    Landscape,
-    /// Surfaces around networks.
-    Surface,
-}
 
 /// A figure that was drawn.
 #[derive(Clone, Debug)]

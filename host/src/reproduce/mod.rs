@@ -15,9 +15,9 @@ mod table;
 
 pub use charts::row_picture;
 pub use figure1::illustration;
-pub use figures::{Drawing, Kind, drawings};
+pub use figures::{Drawing, drawings};
 pub use habits::Habit;
 pub use job::{Job, Switches, jobs};
 pub use queue::{Outcome, work};
-pub use spec::{BUILT_IN, Scale, Spec, SpecError};
+pub use spec::{BUILT_IN, Kind, Scale, Spec, SpecError};
 pub use table::{Report, Run};

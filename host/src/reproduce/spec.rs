@@ -126,12 +126,26 @@ pub struct Figure {
     /// Its name in files.
     pub name: String,
     /// What is measured.
-    pub kind: super::figures::Kind,
+    pub kind: Kind,
     /// Networks as ROW.COLUMN; those of the first seed are taken.
     pub runs: Vec<String>,
     /// Arguments of the measuring command.
     #[serde(default)]
     pub arguments: String,
+}
+
+/// What a figure shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The line through two networks.
+    Interpolate,
+    /// Networks under noise of growing strength.
+    Sensitivity,
+    /// Curves along a random direction around networks.
+    Landscape,
+    /// Surfaces around networks.
+    Surface,
 }
 
 /// A specification that cannot be used.
