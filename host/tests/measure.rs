@@ -124,6 +124,32 @@ fn interpolation_meets_the_networks_at_its_ends() {
 }
 
 #[test]
+fn variances_below_zero_are_counted_and_warned_of() {
+    let place = tempfile::tempdir().expect("a folder");
+    let out = place.path().to_str().expect("UTF-8");
+    let [a, b] = runs().each_ref().map(|run| run.to_str().expect("UTF-8"));
+    for statistics in ["interpolate", "reestimate"] {
+        let done = smoothout(&[
+            "interpolate", a, b, "--alphas", "1:41:40", "--splits", "test", "--images", "50", "--statistics", statistics,
+            "--out", out, "--quiet",
+        ]);
+        let json = std::fs::read(place.path().join("interpolate.json")).expect("JSON");
+        let found: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+        let [end, beyond] = [0, 1].map(|row| number(&found["rows"][row]["negative_variances"]));
+        assert_eq!(end, 0.0);
+        let warning = text(&done.stderr);
+        if statistics == "interpolate" {
+            assert!(beyond > 0.0 && beyond <= number(&found["variances"]), "{beyond}");
+            assert!(warning.contains(&format!("at 1 points running variances became negative and were put to 0, {beyond} of")), "{warning}");
+        } else {
+            assert!(beyond == 0.0 && warning.is_empty(), "{beyond}: {warning}");
+        }
+        let table = std::fs::read_to_string(place.path().join("interpolate.csv")).expect("CSV");
+        assert!(table.starts_with("alpha,split,loss,accuracy,negative_variances\n"), "{table}");
+    }
+}
+
+#[test]
 fn landscapes_are_lowest_near_the_middle() {
     let place = tempfile::tempdir().expect("a folder");
     let line = measure("landscape", place.path(), &["--distances", "-1:1:0.5", "--splits", "train"]);

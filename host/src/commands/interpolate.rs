@@ -1,7 +1,7 @@
 use super::CommandError;
 use super::measuring::{Measuring, SplitName, complete, load};
-use crate::measure::interpolation::{Network, place, reestimate_statistics};
-use crate::measure::Range;
+use crate::measure::interpolation::{Network, place, reestimate_statistics, variances};
+use crate::measure::{Mean, Range};
 use crate::plot::{Curve, Picture, Point, loss_and_accuracy};
 use crate::progress::Progress;
 use crate::train::TrainError;
@@ -12,9 +12,9 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum StatisticsName {
-    /// On the line between the networks', as the authors' program does.
+    /// On the line through the networks', as in the authors' program; beyond the ends negative variances become 0
     Interpolate,
-    /// Made anew at every point from the training images.
+    /// Made anew at every point from the training images that --images chooses
     Reestimate,
 }
 
@@ -25,7 +25,12 @@ enum StatisticsName {
   smoothout interpolate a.safetensors b.safetensors --net c1 --data cifar10 --alphas -1:2:0.1 --statistics reestimate
 
 A is at alpha 0 and B at alpha 1; in the paper's figures A was trained with small and B with large batches. Network
-and data are those of A's run unless given.")]
+and data are those of A's run unless given.
+
+Beyond 0 and 1 running variances of batch norms on the line become negative. They are put to 0, which makes the loss
+explode however flat the minimum is; their number is the column negative_variances, and a warning. --statistics
+reestimate replaces the statistics at every point by those of the network there (one more forward and backward pass
+over the training images), so that the loss is that of the weights. `smoothout reproduce` draws its figures so.")]
 pub struct InterpolateCommand {
     /// The network at alpha 0: a checkpoint, or the folder of a run
     a: PathBuf,
@@ -50,11 +55,15 @@ struct Row {
     split: SplitName,
     loss: f64,
     accuracy: f64,
+    /// Running variances that were put to 0.
+    negative_variances: usize,
 }
 
 #[derive(Serialize)]
 struct Summary {
     statistics: StatisticsName,
+    /// Running variances of the network.
+    variances: usize,
     images: Vec<usize>,
     rows: Vec<Row>,
 }
@@ -71,16 +80,18 @@ impl InterpolateCommand {
         let anew = self.statistics == StatisticsName::Reestimate;
         let images: usize = splits.iter().map(crate::data::Split::len).sum();
         let each = images + if anew { training.len() } else { 0 };
-        let mut rows = Vec::new();
+        let variances = variances(bench.device.plan()).iter().map(ExactSizeIterator::len).sum();
+        let mut rows: Vec<Row> = Vec::new();
         let result = bench.measure(progress, each * alphas.len(), |subject| {
             for alpha in &alphas {
-                place(subject, [&a, &b], *alpha)?;
+                let mut negative_variances = place(subject, [&a, &b], *alpha)?;
                 if anew {
                     reestimate_statistics(subject, &training)?;
+                    negative_variances = 0;
                 }
                 for (name, split) in self.splits.iter().zip(&splits) {
-                    let mean = subject.evaluate(split, |_| None)?;
-                    rows.push(Row { alpha: *alpha, split: *name, loss: mean.loss, accuracy: mean.accuracy });
+                    let Mean { loss, accuracy } = subject.evaluate(split, |_| None)?;
+                    rows.push(Row { alpha: *alpha, split: *name, loss, accuracy, negative_variances });
                 }
             }
             Ok(())
@@ -89,16 +100,40 @@ impl InterpolateCommand {
         if rows.is_empty() {
             return Err(CommandError::Interrupted);
         }
-        let picture = picture(&self.splits, &rows)?;
-        let mut text = format!("{:>7}{:>12}{:>14}{:>12}\n", "alpha", "images", "loss", "accuracy");
-        for r in &rows {
-            text +=
-                &format!("{:>7}{:>12}{:>14.6}{:>10.2} %\n", r.alpha, r.split.name(), r.loss, 100.0 * r.accuracy);
+        if let Some(warning) = warning(&rows, variances) {
+            progress.warning(&warning);
         }
+        let picture = picture(&self.splits, &rows)?;
+        let text = table(&rows);
         let images = splits.iter().map(crate::data::Split::len).collect();
-        let summary = Summary { statistics: self.statistics, images, rows: rows.clone() };
+        let summary = Summary { statistics: self.statistics, variances, images, rows: rows.clone() };
         bench.finish(progress, &summary, &rows, Some(&picture), complete, &text)
     }
+}
+
+/// What is wrong with a line on which variances became negative.
+fn warning(rows: &[Row], variances: usize) -> Option<String> {
+    let worst = rows.iter().filter(|r| r.negative_variances > 0).max_by_key(|r| r.negative_variances)?;
+    let mut alphas: Vec<f64> = rows.iter().filter(|r| r.negative_variances > 0).map(|r| r.alpha).collect();
+    alphas.dedup();
+    Some(format!(
+        "at {} points running variances became negative and were put to 0, {} of {variances} at alpha {}: the loss \
+         there tells of that and not of the minima; --statistics reestimate measures without it",
+        alphas.len(),
+        worst.negative_variances,
+        worst.alpha
+    ))
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text =
+        format!("{:>7}{:>12}{:>14}{:>12}{:>20}\n", "alpha", "images", "loss", "accuracy", "negative variances");
+    for r in rows {
+        let Row { alpha, split, loss, accuracy, negative_variances } = r;
+        let percent = 100.0 * accuracy;
+        text += &format!("{alpha:>7}{:>12}{loss:>14.6}{percent:>10.2} %{negative_variances:>20}\n", split.name());
+    }
+    text
 }
 
 fn picture(splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> {

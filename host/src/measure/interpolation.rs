@@ -3,6 +3,8 @@
 use super::{MeasureError, Subject};
 use crate::data::Split;
 use crate::device::{BatchStatistics, DeviceError, Part};
+use crate::net::NetPlan;
+use std::ops::Range;
 
 /// Weights and running statistics of a network.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,26 +31,32 @@ pub fn between(a: &[f32], b: &[f32], alpha: f64) -> Vec<f32> {
     a.iter().zip(b).map(mix).collect()
 }
 
-/// Puts the network at `alpha` on the device. Beyond the ends a variance may become negative there, which no statistic
-/// can be: it is put to 0.
+/// Where a plan's running variances lie among its statistics, which are a layer's means and then its variances.
+pub fn variances(plan: &NetPlan) -> Vec<Range<usize>> {
+    let norms = plan.layers().iter().filter_map(|layer| Some((layer.statistics?, layer.output_shape.channels)));
+    norms.map(|(at, channels)| at + channels..at + 2 * channels).collect()
+}
+
+/// Puts the network at `alpha` on the device, with statistics on the line too, and gives the number of variances that
+/// are negative there. Beyond the ends they can be, which no variance is: they are put to 0. A channel without variance
+/// is then divided by the square root of batch norm's epsilon alone, so that where there are such the loss tells of them
+/// and not of the weights.
 ///
 /// # Errors
 /// The networks do not fit the device.
-pub fn place(subject: &mut Subject<'_>, ends: [&Network; 2], alpha: f64) -> Result<(), MeasureError> {
+pub fn place(subject: &mut Subject<'_>, ends: [&Network; 2], alpha: f64) -> Result<usize, MeasureError> {
     let [a, b] = ends;
     subject.write(&between(&a.weights, &b.weights, alpha))?;
     let mut statistics = between(&a.statistics, &b.statistics, alpha);
-    let plan = subject.device().plan();
-    let variances: Vec<_> = plan
-        .layers()
-        .iter()
-        .filter_map(|layer| layer.statistics.map(|at| (at, layer.output_shape.channels)))
-        .map(|(at, channels)| at + channels..at + 2 * channels)
-        .collect();
-    for range in variances {
-        statistics[range].iter_mut().for_each(|v| *v = v.max(0.0));
+    let mut negative = 0;
+    for range in variances(subject.device().plan()) {
+        for variance in statistics[range].iter_mut().filter(|v| **v < 0.0) {
+            *variance = 0.0;
+            negative += 1;
+        }
     }
-    Ok(subject.device().write(Part::Statistics, &statistics)?)
+    subject.device().write(Part::Statistics, &statistics)?;
+    Ok(negative)
 }
 
 /// Replaces the running statistics by the mean of the batch statistics over a split, at the device's weights: what a
