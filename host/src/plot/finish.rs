@@ -35,9 +35,9 @@ pub(super) fn unclip(scene: &mut Scene) {
         .retain(|e| !matches!(e, Primitive::ClipStart { .. } | Primitive::ClipEnd));
 }
 
-/// Adds a legend below the scene, in as many rows as it needs.
-pub(super) fn add_legend(scene: &mut Scene, labels: &[&str]) {
-    let widths: Vec<f64> = labels.iter().map(|l| entry_width(l)).collect();
+/// Adds a legend below the scene, in as many rows as it needs: of every series its label and whether it has markers.
+pub(super) fn add_legend(scene: &mut Scene, labels: &[(&str, bool)]) {
+    let widths: Vec<f64> = labels.iter().map(|(label, _)| entry_width(label)).collect();
     let mut start = 0;
     while start < labels.len() {
         let mut end = start + 1;
@@ -63,14 +63,16 @@ fn entry_width(label: &str) -> f64 {
     SAMPLE + 3.0 * GAP + 0.62 * f64::from(TEXT) * label.chars().count() as f64
 }
 
-fn add_entry(scene: &mut Scene, x: f64, y: f64, label: &str, index: usize) {
+fn add_entry(scene: &mut Scene, x: f64, y: f64, (label, marked): (&str, bool), index: usize) {
     scene.elements.push(Primitive::PolyLine {
         points: vec![(x, y), (x + SAMPLE, y)],
         stroke: colour(index).into(),
         stroke_width: STROKE,
         stroke_dasharray: dash(index).map(String::from),
     });
-    scene.elements.push(marker_at(x + SAMPLE / 2.0, y, index));
+    if marked {
+        scene.elements.push(marker_at(x + SAMPLE / 2.0, y, index));
+    }
     scene.elements.push(Primitive::Text {
         x: x + SAMPLE + GAP,
         y: y + 0.35 * f64::from(TEXT),

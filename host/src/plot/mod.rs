@@ -117,7 +117,9 @@ pub fn lines(panels: &[Panel]) -> Result<Picture, PlotError> {
     let mut scene = render(panels.len(), plots, layouts);
     finish::unclip(&mut scene);
     finish::tidy_tick_labels(&mut scene);
-    let labels: Vec<&str> = longest.series.iter().map(|s| s.label.as_str()).collect();
+    let marked = |index| panels.iter().filter_map(|p: &Panel| p.series.get(index)).any(panel::marked);
+    let labels: Vec<(&str, bool)> =
+        longest.series.iter().enumerate().map(|(index, s)| (s.label.as_str(), marked(index))).collect();
     if labels.len() > 1 {
         finish::add_legend(&mut scene, &labels);
     }

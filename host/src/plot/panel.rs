@@ -9,6 +9,11 @@ use kuva::render::plots::Plot;
 /// More points than this in a series are drawn without markers, which would hide each other.
 const MARKED: usize = 40;
 
+/// Whether a series is drawn with markers.
+pub(super) fn marked(series: &Series) -> bool {
+    series.points.len() <= MARKED
+}
+
 /// Numbers beyond this cannot be told apart from infinity in a picture, and overflow in working out its axes.
 const LARGEST: f64 = 1e100;
 
@@ -20,7 +25,7 @@ pub(super) fn draw(panel: &Panel) -> Result<(Vec<Plot>, Layout), PlotError> {
         plots.extend(band(points, index));
     }
     for (index, points) in series.iter().enumerate() {
-        plots.extend(line(points, index));
+        plots.extend(line(points, index, marked(&panel.series[index])));
     }
     if plots.is_empty() {
         return Err(PlotError::NoPoints(panel.title.clone()));
@@ -71,14 +76,14 @@ fn band(points: &[Point], index: usize) -> Option<Plot> {
     })
 }
 
-fn line(points: &[Point], index: usize) -> Vec<Plot> {
+fn line(points: &[Point], index: usize, marked: bool) -> Vec<Plot> {
     let points: Vec<(f64, f64)> = points.iter().map(|p| (p.x, p.y)).collect();
     let mut plots = Vec::new();
     if points.is_empty() {
         return plots;
     }
     let style = dash(index).map_or(LineStyle::Solid, |d| LineStyle::Custom(d.into()));
-    if points.len() <= MARKED {
+    if marked {
         plots.push(Plot::Scatter(
             ScatterPlot::new()
                 .with_data(points.clone())

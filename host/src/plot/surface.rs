@@ -6,6 +6,7 @@ use kuva::plot::colormap::ColorMap;
 use kuva::plot::{ContourPlot, LinePlot, ScatterPlot};
 use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
+use std::sync::Arc;
 
 /// Contours of a surface; a number of them at which lines can still be told apart.
 const LEVELS: usize = 14;
@@ -32,8 +33,8 @@ pub struct Surface {
     pub path: Vec<(f64, f64)>,
 }
 
-/// Draws surfaces side by side, each with a scale of its own: contours at equal steps of log10 of the values, in
-/// colours (cividis) that look alike to all eyes.
+/// Draws surfaces side by side, all on the scale of the lowest and the highest value: contours at equal steps of log10
+/// of the values, in colours (cividis) that look alike to all eyes. Each bar shows the part that its surface takes.
 ///
 /// # Errors
 /// [`PlotError::NoPanels`], [`PlotError::NoPoints`] for a surface that is no grid of at least 2 x 2 or has no positive
@@ -42,30 +43,65 @@ pub fn contours(surfaces: &[Surface]) -> Result<Picture, PlotError> {
     if surfaces.is_empty() {
         return Err(PlotError::NoPanels);
     }
-    let drawn = surfaces.iter().map(draw).collect::<Result<Vec<_>, _>>()?;
-    let (plots, layouts) = drawn.into_iter().unzip();
+    let scales = surfaces.iter().map(Scale::of).collect::<Result<Vec<_>, _>>()?;
+    let low = scales.iter().map(|s| s.low).fold(f64::INFINITY, f64::min);
+    let high = scales.iter().map(|s| s.high).fold(f64::NEG_INFINITY, f64::max);
+    let common = Scale { low, high };
+    let (plots, layouts) = surfaces.iter().zip(scales).map(|(surface, own)| draw(surface, own, common)).unzip();
     let mut scene = render(surfaces.len(), plots, layouts);
     finish::unclip(&mut scene);
     finish::picture(scene)
 }
 
-fn draw(surface: &Surface) -> Result<(Vec<Plot>, Layout), PlotError> {
-    let no_points = || PlotError::NoPoints(surface.title.clone());
-    let (columns, lines) = (surface.xs.len(), surface.ys.len());
-    if columns < 2 || lines < 2 || surface.rows.len() != lines || surface.rows.iter().any(|r| r.len() != columns) {
-        return Err(no_points());
+/// The lowest and the highest value that can be drawn, as log10.
+#[derive(Clone, Copy)]
+struct Scale {
+    low: f64,
+    high: f64,
+}
+
+impl Scale {
+    fn of(surface: &Surface) -> Result<Self, PlotError> {
+        let (columns, lines) = (surface.xs.len(), surface.ys.len());
+        let grid = columns > 1 && lines > 1 && surface.rows.len() == lines;
+        let values = surface.rows.iter().flatten().filter(|v| v.is_finite() && **v > 0.0).map(|v| v.log10());
+        let ends = values.fold(None, |ends: Option<Self>, v| match ends {
+            Some(Self { low, high }) => Some(Self { low: low.min(v), high: high.max(v) }),
+            None => Some(Self { low: v, high: v }),
+        });
+        let whole = grid && surface.rows.iter().all(|r| r.len() == columns);
+        ends.filter(|_| whole).ok_or_else(|| PlotError::NoPoints(surface.title.clone()))
     }
-    let fits = |v: &&f64| v.is_finite() && **v > 0.0;
-    let low = surface.rows.iter().flatten().filter(fits).copied().reduce(f64::min).ok_or_else(no_points)?;
-    let high = surface.rows.iter().flatten().filter(fits).copied().fold(low, f64::max);
+
+    /// The values at which contours lie: equal steps between the ends.
+    fn levels(self) -> Vec<f64> {
+        let step = (self.high - self.low) / (LEVELS + 1) as f64;
+        (1..=LEVELS).map(|i| self.low + step * i as f64).collect()
+    }
+
+    /// The colour of the band in which a value lies, the lowest one's being cividis' first.
+    fn colour(self, value: f64) -> String {
+        let step = (self.high - self.low) / (LEVELS + 1) as f64;
+        // A contour belongs to the band above it, also when it was rounded.
+        let band = if step > 0.0 { ((value - self.low) / step + 1e-6).floor() } else { 0.0 };
+        ColorMap::Cividis.map((band / LEVELS as f64).clamp(0.0, 1.0))
+    }
+}
+
+/// A surface whose values are on its `own` scale, in the colours of the `common` one.
+fn draw(surface: &Surface, own: Scale, common: Scale) -> (Vec<Plot>, Layout) {
+    let (columns, lines) = (surface.xs.len(), surface.ys.len());
     // NaN and infinity are as high as anything; 0 and below as low.
-    let log = |v: &f64| if v.is_nan() { high } else { v.clamp(low, high) }.log10();
+    let log = |v: &f64| {
+        let log = if v.is_nan() { own.high } else { v.max(0.0).log10() };
+        log.clamp(own.low, own.high)
+    };
     let z: Vec<Vec<f64>> = surface.rows.iter().map(|row| row.iter().map(log).collect()).collect();
     let contour = ContourPlot::new()
         .with_grid(z, surface.xs.clone(), surface.ys.clone())
-        .with_n_levels(LEVELS)
+        .with_levels(&common.levels())
         .with_filled()
-        .with_colormap(ColorMap::Cividis)
+        .with_colormap(ColorMap::Custom(Arc::new(move |share| common.colour(own.low + share * (own.high - own.low)))))
         .with_line_width(0.4)
         .with_legend(format!("log10 of {}", surface.z_title));
     let mut plots = vec![Plot::Contour(contour)];
@@ -85,5 +121,5 @@ fn draw(surface: &Surface) -> Result<(Vec<Plot>, Layout), PlotError> {
         .with_x_axis_max(surface.xs[columns - 1])
         .with_y_axis_min(surface.ys[0])
         .with_y_axis_max(surface.ys[lines - 1]);
-    Ok((plots, layout))
+    (plots, layout)
 }

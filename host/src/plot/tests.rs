@@ -157,6 +157,46 @@ fn many_series_get_a_legend_of_several_rows() {
     assert!(picture.svg.contains(">a rather long name of series 8<"));
 }
 
+#[test]
+fn the_legend_shows_markers_where_the_lines_have_them() {
+    let circles = |points: usize| {
+        let mut p = panel((0..points).map(|i| Point::new(i as f64, 1.0)).collect());
+        p.series.push(Series { label: "another".into(), points: vec![] });
+        lines(&[p]).unwrap().svg.matches("<circle").count()
+    };
+    assert_eq!(circles(3), 4);
+    assert_eq!(circles(400), 0);
+}
+
+#[test]
+fn surfaces_of_a_picture_have_one_scale() {
+    let surface = |title: &str, rows: [[f64; 3]; 3]| Surface {
+        title: title.into(),
+        xs: vec![-1.0, 0.0, 1.0],
+        ys: vec![-1.0, 0.0, 1.0],
+        rows: rows.map(Vec::from).into(),
+        ..Surface::default()
+    };
+    let flat = [[1.0, 0.9, 1.0], [0.9, 0.8, 0.9], [1.0, 0.9, 1.0]];
+    let sharp = [[9.0, 5.0, 9.0], [5.0, 1e-3, 5.0], [9.0, 5.0, 9.0]];
+    let colours = |picture: Picture, shares: [f64; 2]| {
+        let pixels = decode(&picture.png);
+        let (width, height) = pixels.dimensions();
+        let column = |share: f64| (f64::from(width) * share) as u32;
+        let inside = (column(shares[0])..column(shares[1])).flat_map(|x| (height / 4..height / 2).map(move |y| (x, y)));
+        let hues = inside.map(|(x, y)| pixels.get_pixel(x, y).0).filter(|[r, g, b]| r != g || g != b);
+        hues.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let alone = contours(&[surface("flat", flat)]).unwrap();
+    let both = contours(&[surface("flat", flat), surface("sharp", sharp)]).unwrap();
+    assert!(both.svg.contains(">flat<") && both.svg.contains(">sharp<"));
+    // By itself a flat basin takes all colours; beside a sharp one it has one or two, and the sharp one has all.
+    let (all, few, sharp) = (colours(alone, [0.2, 0.7]), colours(both.clone(), [0.1, 0.35]), colours(both, [0.6, 0.85]));
+    assert!(few < 8 && all > 10 && sharp > 10, "{all} {few} {sharp}");
+    // A plain is a picture too.
+    contours(&[surface("plain", [[0.5; 3]; 3])]).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

@@ -49,13 +49,13 @@ pub fn illustration(seed: u64) -> Result<(Picture, Minima), PlotError> {
         points: ws.iter().map(|w| Point::new(*w, value(*w))).collect(),
     };
     let basis = series("loss C(w)".into(), &loss);
-    let average = series(format!("mean of {COPIES} shifted losses"), &mean);
+    let average = series(format!("mean of {COPIES} C(w + θ)"), &mean);
     // Those at the odd eighths of all shifts lie apart.
     let mut sorted = shifts.clone();
     sorted.sort_by(f32::total_cmp);
     let copies = [1, 3, 5, 7].map(|eighth| {
         let shift = f64::from(sorted[COPIES * eighth / 8]);
-        series(format!("shifted by {shift:+.2}"), &|w| loss(w + shift))
+        series(format!("C(w + θ), θ = {shift:+.2}"), &|w| loss(w + shift))
     });
     let panel = |title: &str, series: Vec<Series>| Panel {
         title: title.into(),
