@@ -40,6 +40,8 @@ pub struct Measurement {
     pub command: String,
     /// Whether it was done to its end.
     pub complete: bool,
+    /// Tables with what is said about each: of a reproduction those of its README, means beside the paper's numbers.
+    pub summaries: Vec<(String, Table)>,
     /// Its numbers.
     pub table: Table,
     /// Its pictures by name, as SVG documents.
@@ -131,7 +133,7 @@ fn training(folder: &Path) -> Result<Option<Training>, ReportError> {
 }
 
 /// The measurements in a folder, by name: NAME.json with its command, NAME.csv and NAME.svg. A reproduction's report.json
-/// comes with runs.csv and all pictures of the folder.
+/// comes with the tables of README.md, runs.csv and all pictures of the folder.
 fn measured(folder: &Path) -> Result<Vec<Measurement>, ReportError> {
     let mut found = BTreeMap::new();
     let io = |source| ReportError::Io { path: folder.into(), source };
@@ -148,6 +150,7 @@ fn measured(folder: &Path) -> Result<Vec<Measurement>, ReportError> {
             (Value::Array(words), _) => Measurement {
                 command: words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
                 complete: json["complete"] == true,
+                summaries: Vec::new(),
                 table: table(&path.with_extension("csv"))?,
                 pictures: pictures(folder, |stem| stem == name)?,
                 name: name.clone(),
@@ -155,6 +158,7 @@ fn measured(folder: &Path) -> Result<Vec<Measurement>, ReportError> {
             (Value::String(command), Value::String(title)) => Measurement {
                 command: command.clone(),
                 complete: true,
+                summaries: summaries(&folder.join("README.md"))?,
                 table: table(&folder.join("runs.csv"))?,
                 pictures: pictures(folder, |_| true)?,
                 name: title.clone(),
@@ -178,6 +182,35 @@ fn table(path: &Path) -> Result<Table, ReportError> {
     Ok(Table { head, rows })
 }
 
+fn summaries(path: &Path) -> Result<Vec<(String, Table)>, ReportError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(markdown_tables(&text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(ReportError::Io { path: path.into(), source }),
+    }
+}
+
+/// The tables of a Markdown text, each with the last line before it.
+fn markdown_tables(text: &str) -> Vec<(String, Table)> {
+    let mut tables: Vec<(String, Table)> = Vec::new();
+    let (mut said, mut inside) = ("", false);
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let Some(cells) = line.strip_prefix('|').and_then(|line| line.strip_suffix('|')) else {
+            (said, inside) = (line, false);
+            continue;
+        };
+        let cells: Vec<String> = cells.split('|').map(|cell| cell.trim().to_owned()).collect();
+        match tables.last_mut().filter(|_| inside) {
+            // The line between head and rows.
+            Some(_) if cells.iter().all(|cell| cell.starts_with("---")) => {}
+            Some((_, table)) => table.rows.push(cells),
+            None => tables.push((said.to_owned(), Table { head: cells, rows: Vec::new() })),
+        }
+        inside = true;
+    }
+    tables
+}
+
 fn pictures(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, String)>, ReportError> {
     let io = |source| ReportError::Io { path: folder.into(), source };
     let mut found = Vec::new();
@@ -191,4 +224,22 @@ fn pictures(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String,
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_of_a_readme_are_found_with_what_is_said_of_them() {
+        let text = "# Title\n\nMeans:\n\n| | a | paper |\n|---|---|---|\n| x | 97.00 ± 1.41 (2) | 98.01 |\n| y | not run | |\n\n\
+                    Gains:\n\n| | a |\n|---|---|\n| x | +1.5 |\n\n![x](x.png)\n";
+        let found = markdown_tables(text);
+        let words = |cells: &[&str]| cells.iter().copied().map(String::from).collect::<Vec<_>>();
+        assert_eq!(found.len(), 2);
+        assert_eq!((&found[0].0[..], &found[1].0[..]), ("Means:", "Gains:"));
+        assert_eq!(found[0].1.head, words(&["", "a", "paper"]));
+        assert_eq!(found[0].1.rows, [words(&["x", "97.00 ± 1.41 (2)", "98.01"]), words(&["y", "not run", ""])]);
+        assert_eq!(found[1].1.rows, [words(&["x", "+1.5"])]);
+    }
 }

@@ -125,6 +125,9 @@ fn of_measurement(measurement: &Measurement) -> String {
     if !measurement.complete {
         text += "<p class=\"warning\">Interrupted: the best so far.</p>\n";
     }
+    for (about, table) in &measurement.summaries {
+        text += &format!("<p>{}</p>\n{}", escaped(about), of_table(table));
+    }
     for (name, svg) in &measurement.pictures {
         text += &image(&format!("{}: {name}", measurement.name), svg);
     }
@@ -152,10 +155,10 @@ fn rows_of(table: &Table) -> String {
     text + "</table></div>\n"
 }
 
-/// Numbers to six significant digits and on the right.
+/// Numbers on the right, and those that were not rounded to six significant digits.
 fn of_cell(cell: &str) -> String {
     match cell.parse::<f64>() {
-        Ok(number) if number.is_finite() && number.fract() != 0.0 => {
+        Ok(number) if number.is_finite() && number.fract() != 0.0 && cell.len() > 8 => {
             let digits = (5 - number.abs().log10().floor() as i32).clamp(0, 12) as usize;
             let text = format!("{number:.digits$}");
             format!("<td class=\"number\">{}</td>", text.trim_end_matches('0').trim_end_matches('.'))
@@ -209,6 +212,7 @@ mod tests {
             name: "sharpness".into(),
             command: "smoothout sharpness --checkpoint <x>".into(),
             complete: false,
+            summaries: vec![("Means:".into(), Table { head: vec!["paper".into()], rows: vec![vec!["98.01".into()]] })],
             table: Table { head: vec!["run".into(), "loss".into()], rows: vec![vec!["1".into(), "0.123456789".into()]] },
             pictures: vec![("sharpness".into(), "<svg id=\"#a\"/>".into())],
         };
@@ -224,6 +228,7 @@ mod tests {
         assert!(text.contains("<td>runs/&lt;2&gt;</td><td>f1</td>"), "{text}");
         assert!(text.contains("smoothout sharpness --checkpoint &lt;x&gt;") && text.contains("Interrupted"));
         assert!(text.contains("<td class=\"number\">0.123457</td>"));
+        assert!(text.contains("<p>Means:</p>") && text.contains("<th>paper</th>"));
         assert!(text.contains("data:image/svg+xml,%3Csvg id=%22%23a%22/%3E"));
         assert!(!text.contains("<script") && !text.contains("src=\"http") && !text.contains("href"));
         // The comparison, learning curves of both and a picture of each measurement.
