@@ -100,11 +100,16 @@ fn an_experiment_ends_in_a_table_and_pictures_and_goes_on_where_it_was() {
     for name in ["README.md", "report.json", "runs.csv", "small.png", "large.svg"] {
         assert!(names.contains(&name), "{names:?}");
     }
-    for figure in ["line", "noise", "curve", "plane-large-sgd"] {
+    for figure in ["line", "noise", "curve", "plane"] {
         for extension in ["csv", "svg", "png"] {
             assert!(names.contains(&format!("figure-{figure}.{extension}").as_str()), "{names:?}");
         }
     }
+    // A figure's table has all that its command found, and its picture says whose it is.
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    assert!(read("figure-noise.csv").starts_with("network,distribution,scaling,split,strength,loss,loss_error,"));
+    assert!(read("figure-plane.svg").contains(">digits, batch 256, SGD<"));
+    assert!(read("figure-line.svg").contains(">Loss between small sgd and large sgd<"));
     let runs = fs::read_to_string(out.join("runs.csv")).unwrap();
     assert_eq!(runs.lines().count(), 7);
     assert_eq!(fs::read_dir(top.path().join("runs/reproduce")).unwrap().count(), 6 + 1);
@@ -131,6 +136,9 @@ fn an_experiment_ends_in_a_table_and_pictures_and_goes_on_where_it_was() {
     let page = fs::read_to_string(top.path().join("page.html")).unwrap();
     assert!(page.contains("smoothout train --") && page.contains("smoothout sharpness --checkpoint"));
     assert!(page.contains("smoothout reproduce mine.toml --scale tiny"));
+    // With the means beside the paper's numbers.
+    assert!(page.contains("mean ± standard deviation over seeds") && page.contains("<th>paper</th>"), "{page}");
+    assert!(page.contains("<td>digits, batch 64</td>") && page.contains("(2)</td><td class=\"number\">95.00</td>"));
     assert!(page.matches("data:image/svg+xml").count() >= 8, "{}", page.matches("data:image/svg+xml").count());
     assert!(!page.contains("<script") && !page.contains("src=\"http"));
 }
@@ -188,6 +196,13 @@ fn epochs_are_kept_selected_and_drawn_as_a_way() {
     succeed(top.path(), "landscape --checkpoint run --trajectory run --distances -1:1:1 --images 50 --out way --quiet");
     let found: serde_json::Value = serde_json::from_slice(&fs::read(top.path().join("way/landscape.json")).unwrap()).unwrap();
     assert_eq!(found["path"].as_array().unwrap().len(), 3);
+    // Epochs after the network's do not lie on the way to it.
+    succeed(top.path(), "train --epochs 4 --keep-every 1 --out all --quiet");
+    let middle = "landscape --checkpoint all/epoch-00003.safetensors --trajectory all --distances -1:1:2 --images 50 --out middle";
+    succeed(top.path(), &format!("{middle} --quiet"));
+    let found: serde_json::Value = serde_json::from_slice(&fs::read(top.path().join("middle/landscape.json")).unwrap()).unwrap();
+    let path = found["path"].as_array().unwrap();
+    assert!(path.len() == 4 && path[3][0].as_f64().unwrap().abs() < 1e-6, "{path:?}");
     // Without the optimizer's memory the same run goes another way, from the second epoch on.
     succeed(top.path(), "train --epochs 4 --keep-every 1 --reset-optimizer --out forgets --quiet");
     let rows = |run: &str| -> Vec<String> {

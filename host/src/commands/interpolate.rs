@@ -1,5 +1,5 @@
 use super::CommandError;
-use super::measuring::{Measuring, SplitName, complete, load};
+use super::measuring::{Measuring, SplitName, called, complete, load};
 use crate::measure::interpolation::{Network, place, reestimate_statistics, variances};
 use crate::measure::{Mean, Range};
 use crate::plot::{Curve, Picture, Point, loss_and_accuracy};
@@ -103,7 +103,8 @@ impl InterpolateCommand {
         if let Some(warning) = warning(&rows, variances) {
             progress.warning(&warning);
         }
-        let picture = picture(&self.splits, &rows)?;
+        let of = format!("between {} and {}", called(&self.a), called(&self.b));
+        let picture = picture(&of, &self.splits, &rows)?;
         let text = table(&rows);
         let images = splits.iter().map(crate::data::Split::len).collect();
         let summary = Summary { statistics: self.statistics, variances, images, rows: rows.clone() };
@@ -136,7 +137,7 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-fn picture(splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> {
+fn picture(of: &str, splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> {
     let curve = |split: &SplitName| {
         let of_split = || rows.iter().filter(|r| r.split == *split);
         Curve {
@@ -146,6 +147,6 @@ fn picture(splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> 
         }
     };
     let curves: Vec<Curve> = splits.iter().map(curve).collect();
-    let x_title = "alpha (0: first network, 1: second)";
-    Ok(loss_and_accuracy("between two networks", x_title, &curves).map_err(TrainError::from)?)
+    let x_title = "alpha (0: the first, 1: the second)";
+    Ok(loss_and_accuracy(of, x_title, &curves).map_err(TrainError::from)?)
 }

@@ -1,5 +1,6 @@
 use super::CommandError;
-use super::measuring::{Measuring, SplitName, complete, load};
+use super::measuring::{Measuring, SplitName, called, checkpoint_file, complete, load};
+use crate::checkpoint::Checkpoint;
 use crate::device::Part;
 use crate::measure::landscape::{at, direction};
 use crate::measure::trajectory::{Trajectory, trajectory};
@@ -27,8 +28,10 @@ use std::path::PathBuf;
   smoothout landscape --checkpoint c3.safetensors --net c3 --data cifar100 --trajectory c1.safetensors,c2.safetensors
 
 With --trajectory the surface lies over the plane in which those checkpoints lie best (principal components) about the
-network, whose running statistics are used throughout; a distance of 1 is that of the farthest checkpoint. Biases and batch norms are left where they are, as Li et al. do. Included, each of them moves by its own magnitude, up
-or down, as in the authors' program.")]
+network, whose running statistics are used throughout; a distance of 1 is that of the farthest checkpoint. The folder of
+a run stands for the epochs that it kept up to the network's: with --checkpoint RUN/last.safetensors it is the whole
+training. Biases and batch norms are left where they are, as Li et al. do. Included, each of them moves by its own
+magnitude, up or down, as in the authors' program.")]
 pub struct LandscapeCommand {
     /// Weights and running statistics under PyTorch's names, or the folder of a run
     #[arg(long)]
@@ -112,11 +115,12 @@ impl LandscapeCommand {
         })?;
         let complete = complete(result)?;
         let (path, shares) = trajectory.map_or((Vec::new(), None), |t| (t.path, Some(t.shares)));
+        let called = called(&self.checkpoint);
         // An unfinished surface has rows of unequal length, which no contour goes through.
         let picture = match (plane, complete) {
             (false, _) if rows.is_empty() => None,
-            (false, _) => Some(curves(&self.splits, &rows)?),
-            (true, true) => Some(surface(&self.splits, &xs, &rows, &path)?),
+            (false, _) => Some(curves(&called, &self.splits, &rows)?),
+            (true, true) => Some(surface(&called, &self.splits, &xs, &rows, &path)?),
             (true, false) => None,
         };
         let text = table(&rows, plane);
@@ -148,18 +152,25 @@ impl LandscapeCommand {
 }
 
 impl LandscapeCommand {
-    /// The files of --trajectory: a run's folder stands for those that --keep-every kept.
+    /// The files of --trajectory: a run's folder stands for those that --keep-every kept, up to the network's epoch.
     fn checkpoints(&self) -> Result<Vec<PathBuf>, CommandError> {
         let mut files = Vec::new();
+        let network = Checkpoint::load(&checkpoint_file(&self.checkpoint))?;
+        let epoch: Option<u32> = network.metadata().get("epoch").and_then(|epoch| epoch.parse().ok());
         for path in &self.trajectory {
             if !path.is_dir() {
                 files.push(path.clone());
                 continue;
             }
-            let kept = epoch_checkpoints(path).map_err(TrainError::from)?;
+            let mut kept = epoch_checkpoints(path).map_err(TrainError::from)?;
             if kept.is_empty() {
                 let message = format!("--trajectory: {} has no checkpoints of epochs; train with --keep-every 1", path.display());
                 return Err(CommandError::Request(message));
+            }
+            // Later ones do not lie on the way to the network.
+            if let Some(epoch) = epoch {
+                let own = path.join(format!("epoch-{epoch:05}.safetensors"));
+                kept.retain(|file| *file <= own);
             }
             files.extend(kept);
         }
@@ -180,7 +191,7 @@ fn table(rows: &[Row], plane: bool) -> String {
     text
 }
 
-fn curves(splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> {
+fn curves(called: &str, splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> {
     let curve = |split: &SplitName| {
         let of_split = || rows.iter().filter(|r| r.split == *split);
         Curve {
@@ -191,29 +202,48 @@ fn curves(splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> {
     };
     let curves: Vec<Curve> = splits.iter().map(curve).collect();
     let x_title = "distance along the direction (share of each filter's norm)";
-    Ok(loss_and_accuracy("along a random direction", x_title, &curves).map_err(TrainError::from)?)
+    Ok(loss_and_accuracy(&format!("around {called}"), x_title, &curves).map_err(TrainError::from)?)
+}
+
+/// A way that is there ends at the network, which its last checkpoint may be.
+fn way(path: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let away = path.last().is_some_and(|(x, y)| x.hypot(*y) > 1e-6);
+    path.iter().copied().chain(away.then_some((0.0, 0.0))).collect()
 }
 
 fn surface(
+    called: &str,
     splits: &[SplitName],
     xs: &[f64],
     rows: &[Row],
     path: &[(f64, f64)],
 ) -> Result<Picture, CommandError> {
+    let way = way(path);
     let of_split = |split: &SplitName| {
         let values: Vec<f64> = rows.iter().filter(|r| r.split == *split).map(|r| r.loss).collect();
         Surface {
-            title: format!("{} loss around the network", split.name()),
+            title: format!("around {called}"),
             x_title: "distance along the first direction".into(),
             y_title: "along the second".into(),
-            z_title: "mean loss (nats)".into(),
+            z_title: format!("mean {} loss (nats)", split.name()),
             xs: xs.to_vec(),
             ys: xs.to_vec(),
             rows: values.chunks(xs.len()).map(<[f64]>::to_vec).collect(),
-            // A way that is there ends at the network.
-            path: if path.is_empty() { Vec::new() } else { [path, &[(0.0, 0.0)]].concat() },
+            path: way.clone(),
         }
     };
     let surfaces: Vec<Surface> = splits.iter().map(of_split).collect();
     Ok(contours(&surfaces).map_err(TrainError::from)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_ends_at_the_network_once() {
+        assert_eq!(way(&[]), []);
+        assert_eq!(way(&[(1.0, 0.5), (0.2, 0.1)]), [(1.0, 0.5), (0.2, 0.1), (0.0, 0.0)]);
+        assert_eq!(way(&[(1.0, 0.5), (1e-9, 0.0)]), [(1.0, 0.5), (1e-9, 0.0)]);
+    }
 }

@@ -80,7 +80,7 @@ pub(super) struct Bench {
 }
 
 /// The file of a checkpoint: itself, or the best or else the last of a run's folder.
-fn checkpoint_file(path: &Path) -> PathBuf {
+pub(super) fn checkpoint_file(path: &Path) -> PathBuf {
     if !path.is_dir() {
         return path.to_owned();
     }
@@ -144,6 +144,13 @@ fn free_folder(command: &str) -> PathBuf {
         .map(|n| Path::new("measurements").join(format!("{command}-{n}")))
         .find(|path| !path.exists())
         .unwrap_or_else(|| "measurements".into())
+}
+
+/// A network's name in headings: that of its run's folder, or of its file.
+pub(super) fn called(path: &Path) -> String {
+    let of_run = path.ends_with("best.safetensors") || path.ends_with("last.safetensors");
+    let named = if of_run { path.parent().and_then(Path::file_name) } else { path.file_name() };
+    named.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 impl Bench {

@@ -105,7 +105,7 @@ impl ReproduceCommand {
                 Err(error) => return Err(TrainError::from(error).into()),
             }
         }
-        for drawing in drawings(&spec.figure, &outcomes, &scale, &self.runs, progress)? {
+        for drawing in drawings(&spec, &outcomes, &scale, &self.runs, progress)? {
             let name = format!("figure-{}", drawing.name);
             write(&out.join(format!("{name}.csv")), &drawing.table)?;
             pictures.push((name, drawing.picture));

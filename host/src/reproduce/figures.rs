@@ -1,14 +1,14 @@
 //! Measurements between and around trained networks, by the program's own commands.
 
+use super::measured::Measured;
 use super::queue::{Outcome, measure, text};
-use super::spec::{Figure, Kind, Scale};
+use super::spec::{Figure, Kind, Scale, Spec};
 use crate::commands::CommandError;
 use crate::data::digest;
-use crate::plot::{Curve, Picture, Point, loss_and_accuracy};
+use crate::plot::{Curve, Picture, Surface, contours, loss_and_accuracy};
 use crate::progress::Progress;
 use crate::train::TrainError;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A figure that was drawn.
 #[derive(Clone, Debug)]
@@ -21,27 +21,20 @@ pub struct Drawing {
     pub table: Vec<u8>,
 }
 
-/// A measurement of a figure that was made.
-struct Measured {
-    /// The network, as ROW COLUMN.
-    label: String,
-    /// Its files without their extension.
-    files: PathBuf,
-}
-
-/// Draws the figures of an experiment whose networks were trained; measurements lie below `runs`.
+/// Draws the figures of an experiment whose networks were trained, each of them one picture and one table; measurements
+/// lie below `runs`.
 ///
 /// # Errors
 /// A measurement fails, or its files are not as they should be.
 pub fn drawings(
-    figures: &[Figure],
+    spec: &Spec,
     outcomes: &[Outcome],
     scale: &Scale,
     runs: &Path,
     progress: &mut Progress,
 ) -> Result<Vec<Drawing>, CommandError> {
     let mut drawn = Vec::new();
-    for figure in figures {
+    for figure in &spec.figure {
         let find = |name: &String| {
             let (row, column) = name.split_once('.')?;
             let is_it = |o: &&Outcome| o.job.row == row && o.job.column == column && o.job.seed == 1 && o.failed.is_none();
@@ -53,19 +46,21 @@ pub fn drawings(
             continue;
         }
         progress.message(&format!("figure {}", figure.name));
-        drawn.extend(draw(figure, &networks, scale, runs, progress)?);
+        drawn.push(draw(spec, figure, &networks, scale, runs, progress)?);
     }
     Ok(drawn)
 }
 
 fn draw(
+    spec: &Spec,
     figure: &Figure,
     networks: &[&Outcome],
     scale: &Scale,
     runs: &Path,
     progress: &mut Progress,
-) -> Result<Vec<Drawing>, CommandError> {
+) -> Result<Drawing, CommandError> {
     let arguments = format!("{} {}", figure.arguments, scale.measure);
+    // `first` are the arguments that say what is measured.
     let mut run = |command: &str, network: &Outcome, first: Vec<String>| {
         let mut line = vec![command.to_owned()];
         line.extend(first);
@@ -73,88 +68,73 @@ fn draw(
         let hash = &digest::of_bytes(line.join(" ").as_bytes())[..12];
         let out = runs.join("measurements").join(format!("{command}-{hash}"));
         measure(line, &network.job.config, &out, command, progress)?;
-        let label = format!("{} {}", network.job.row, network.job.column);
-        Ok::<_, CommandError>(Measured { label, files: out.join(command) })
+        Measured::read(name(network), title(spec, network), &out.join(command).with_extension("csv"))
     };
-    let checkpoint = |network: &Outcome| vec!["--checkpoint".to_owned(), text(&network.folder)];
-    match (figure.kind, networks) {
+    let mut around = |command: &str, further: &[&str]| {
+        let further = || further.iter().copied().map(String::from);
+        let first = |n: &Outcome| ["--checkpoint".to_owned(), text(&n.folder)].into_iter().chain(further()).collect();
+        networks.iter().map(|network| run(command, network, first(network))).collect::<Result<Vec<_>, _>>()
+    };
+    let (measured, picture) = match (figure.kind, networks) {
         (Kind::Interpolate, [a, b]) => {
-            Ok(vec![as_it_is(&figure.name, &run("interpolate", a, vec![text(&a.folder), text(&b.folder)])?)?])
+            let line = run("interpolate", a, vec![text(&a.folder), text(&b.folder)])?;
+            let of = format!("between {} and {}", name(a), name(b));
+            let line = Measured { name: format!("{} to {}", name(a), name(b)), ..line };
+            let curves = line.curves("alpha", |split| split.to_owned());
+            (vec![line], loss_and_accuracy(&of, "alpha (0: the first, 1: the second)", &curves))
         }
         (Kind::Interpolate, _) => {
-            Err(CommandError::Request(format!("figure {}: a line goes through two networks", figure.name)))
+            return Err(CommandError::Request(format!("figure {}: a line goes through two networks", figure.name)));
         }
         (Kind::Surface, _) => {
-            let mut drawn = Vec::new();
-            for network in networks {
-                let first = [checkpoint(network), vec!["--dimensions".into(), "2".into()]].concat();
-                let name = format!("{}-{}-{}", figure.name, network.job.row, network.job.column);
-                drawn.push(as_it_is(&name, &run("landscape", network, first)?)?);
-            }
-            Ok(drawn)
+            let measured = around("landscape", &["--dimensions", "2"])?;
+            let surfaces: Vec<Surface> = measured.iter().flat_map(Measured::surfaces).collect();
+            (measured, contours(&surfaces))
         }
-        (Kind::Sensitivity | Kind::Landscape, _) => {
-            let (command, x, of, x_title) = match figure.kind {
-                Kind::Sensitivity => ("sensitivity", "strength", "under noise", "strength a of the noise"),
-                _ => ("landscape", "x", "along a random direction", "distance (share of each filter's norm)"),
-            };
-            let mut measured = Vec::new();
-            for network in networks {
-                measured.push(run(command, network, checkpoint(network))?);
-            }
-            Ok(vec![together(&figure.name, &measured, x, of, x_title)?])
+        (Kind::Sensitivity, _) => {
+            let measured = around("sensitivity", &[])?;
+            let curves = all_curves(&measured, "strength");
+            (measured, loss_and_accuracy("under noise", "strength a of the noise", &curves))
         }
-    }
-}
-
-fn read(files: &Path, extension: &str) -> Result<Vec<u8>, CommandError> {
-    let path = files.with_extension(extension);
-    fs::read(&path).map_err(|e| CommandError::Failed(format!("{}: {e}", path.display())))
-}
-
-/// The command's own picture and numbers.
-fn as_it_is(name: &str, measured: &Measured) -> Result<Drawing, CommandError> {
-    let picture = Picture {
-        svg: String::from_utf8_lossy(&read(&measured.files, "svg")?).into_owned(),
-        png: read(&measured.files, "png")?,
+        (Kind::Landscape, _) => {
+            let measured = around("landscape", &[])?;
+            let curves = all_curves(&measured, "x");
+            let x_title = "distance (share of each filter's norm)";
+            (measured, loss_and_accuracy("along a random direction", x_title, &curves))
+        }
     };
-    Ok(Drawing { name: name.into(), picture, table: read(&measured.files, "csv")? })
+    let picture = picture.map_err(TrainError::from)?;
+    Ok(Drawing { name: figure.name.clone(), picture, table: table(&measured)? })
 }
 
-/// One picture of all networks' curves over the column `x`.
-fn together(
-    name: &str,
-    measured: &[Measured],
-    x: &str,
-    of: &str,
-    x_title: &str,
-) -> Result<Drawing, CommandError> {
-    let mut curves: Vec<Curve> = Vec::new();
+/// ROW COLUMN.
+fn name(network: &Outcome) -> String {
+    format!("{} {}", network.job.row, network.job.column)
+}
+
+/// The headings of row and column.
+fn title(spec: &Spec, network: &Outcome) -> String {
+    let row = spec.row.iter().find(|row| row.name == network.job.row).map(|row| &row.label);
+    let column = spec.column.iter().find(|column| column.name == network.job.column).map(|column| &column.label);
+    row.into_iter().chain(column).map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn all_curves(measured: &[Measured], x: &str) -> Vec<Curve> {
+    measured.iter().flat_map(|m| m.curves(x, |split| format!("{}, {split}", m.name))).collect()
+}
+
+/// The tables of all measurements under each other, with the network in a column before theirs.
+fn table(measured: &[Measured]) -> Result<Vec<u8>, CommandError> {
+    let failed = |e: String| CommandError::Failed(format!("the table of a figure: {e}"));
     let mut table = csv::Writer::from_writer(Vec::new());
-    let failed = |e: csv::Error| CommandError::Failed(format!("figure {name}: {e}"));
-    table.write_record(["network", "split", x, "loss", "accuracy"]).map_err(failed)?;
-    for Measured { label, files } in measured {
-        let bytes = read(files, "csv")?;
-        let mut reader = csv::Reader::from_reader(&bytes[..]);
-        for record in reader.deserialize::<std::collections::BTreeMap<String, String>>() {
-            let record = record.map_err(failed)?;
-            let cell = |name: &str| record.get(name).map_or("", String::as_str);
-            let number = |name: &str| cell(name).parse::<f64>().unwrap_or(f64::NAN);
-            table.write_record([label, cell("split"), cell(x), cell("loss"), cell("accuracy")]).map_err(failed)?;
-            let curve = format!("{label}, {}", cell("split"));
-            if curves.last().is_none_or(|last| last.label != curve) {
-                let at = curves.iter().position(|c| c.label == curve);
-                let found = at.map(|at| curves.remove(at));
-                curves.push(found.unwrap_or(Curve { label: curve, ..Curve::default() }));
-            }
-            if let Some(last) = curves.last_mut() {
-                last.loss.push(Point::new(number(x), number("loss")));
-                last.accuracy.push(Point::new(number(x), number("accuracy")));
-            }
+    for (index, Measured { name, head, rows, .. }) in measured.iter().enumerate() {
+        let named = |name, record| std::iter::once(name).chain(record);
+        if index == 0 {
+            table.write_record(named("network", head)).map_err(|e| failed(e.to_string()))?;
+        }
+        for row in rows {
+            table.write_record(named(name, row)).map_err(|e| failed(e.to_string()))?;
         }
     }
-    curves.sort_by(|a, b| a.label.cmp(&b.label));
-    let picture = loss_and_accuracy(of, x_title, &curves).map_err(TrainError::from)?;
-    let table = table.into_inner().map_err(|e| CommandError::Failed(e.to_string()))?;
-    Ok(Drawing { name: name.into(), picture, table })
+    table.into_inner().map_err(|e| failed(e.to_string()))
 }

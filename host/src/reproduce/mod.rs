@@ -9,6 +9,7 @@ mod figure1;
 mod figures;
 mod habits;
 mod job;
+mod measured;
 mod queue;
 mod spec;
 mod table;
