@@ -222,7 +222,7 @@ fn surface(
     let of_split = |split: &SplitName| {
         let values: Vec<f64> = rows.iter().filter(|r| r.split == *split).map(|r| r.loss).collect();
         Surface {
-            title: format!("around {called}"),
+            title: format!("Loss around {called}"),
             x_title: "distance along the first direction".into(),
             y_title: "along the second".into(),
             z_title: format!("mean {} loss (nats)", split.name()),
