@@ -130,11 +130,11 @@ fn warning(rows: &[Row], variances: usize) -> Option<String> {
 
 fn table(rows: &[Row]) -> String {
     let mut text =
-        format!("{:>7}{:>12}{:>14}{:>12}{:>20}\n", "alpha", "images", "loss", "accuracy", "negative variances");
+        format!("{:>7}{:>12}{:>20}{:>12}{:>20}\n", "alpha", "images", "loss", "accuracy", "negative variances");
     for r in rows {
         let Row { alpha, split, loss, accuracy, negative_variances } = r;
         let percent = 100.0 * accuracy;
-        text += &format!("{alpha:>7}{:>12}{loss:>14.6}{percent:>10.2} %{negative_variances:>20}\n", split.name());
+        text += &format!("{alpha:>7}{:>12}{loss:>20.6}{percent:>10.2} %{negative_variances:>20}\n", split.name());
     }
     text
 }
