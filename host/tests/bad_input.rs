@@ -177,6 +177,43 @@ fn runs() {
     refused(&run(top.path(), "train --epochs 1 --out file"), 1, "a file is in the place", "a file");
 }
 
+/// Measurements of a network without a loss, and into a folder that cannot be, are refused before they begin.
+#[test]
+fn measurements() {
+    use smoothout_host::checkpoint::Checkpoint;
+    let top = TempDir::new().unwrap();
+    succeed(top.path(), "train --epochs 1 --out run --quiet");
+    let commands = ["sharpness", "sensitivity", "strength", "landscape", "hessian", "robustness"];
+    for command in commands {
+        for out in ["run/config.toml", "run/config.toml/out"] {
+            let output = run(top.path(), &format!("{command} --checkpoint run --out {out}"));
+            refused(&output, 1, &format!("{out}: cannot make the folder"), command);
+        }
+    }
+    let points = "sharpness --checkpoint run --out out --save-points run/config.toml";
+    refused(&run(top.path(), points), 1, "run/config.toml: cannot make the folder", points);
+
+    let best = top.path().join("run/best.safetensors");
+    let mut network = Checkpoint::load(&best).unwrap();
+    let (name, shape) = network
+        .tensors()
+        .iter()
+        .find(|(name, tensor)| name.ends_with("weight") && tensor.shape().len() == 2)
+        .map(|(name, tensor)| (name.clone(), tensor.shape().to_vec()))
+        .unwrap();
+    let mut values = network.f32(&name, &shape).unwrap().to_vec();
+    values[3] = f32::NAN;
+    network.insert_f32(name, &shape, &values).unwrap();
+    network.save(&best).unwrap();
+    for command in commands {
+        let output = run(top.path(), &format!("{command} --checkpoint run --out out/inner"));
+        refused(&output, 2, "the loss of the network itself is NaN", command);
+    }
+    let line = run(top.path(), "interpolate run/last.safetensors run/best.safetensors --out out/inner");
+    refused(&line, 2, "the loss of the network itself is NaN", "interpolate");
+    assert!(!top.path().join("out").exists(), "a refused measurement left a folder");
+}
+
 /// A folder that nothing can be written into.
 #[cfg(unix)]
 #[test]

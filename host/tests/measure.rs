@@ -170,6 +170,8 @@ fn a_strength_is_chosen_within_the_tolerance() {
     let found = measure("strength", place.path(), &["--scaling", "filter", "--tolerance", "0.05", "--draws", "2"]);
     let (low, high) = (number(&found["strength"]), number(&found["beyond"]));
     assert!(low < high && high <= low * 1.01 * (1.0 + 1e-9), "{low} {high}");
+    let error = number(&found["strength_error"]);
+    assert!(error > 0.0 && error < low, "{error}");
     for row in found["rows"].as_array().expect("rows") {
         let (strength, rise) = (number(&row["strength"]), number(&row["rise"]));
         assert!(strength != low || rise <= 0.05);
@@ -188,6 +190,42 @@ fn the_hessian_has_eigenvalues_with_residuals() {
     assert!(found["trace"]["mean"].is_number() && found["trace"]["error"].is_number());
     // Exact products are symmetric: enough steps leave next to no residual.
     assert!(number(&eigenvalues[0]["residual"]) < 0.2 * first, "{eigenvalues:?}");
+}
+
+#[test]
+fn an_interrupted_hessian_is_what_the_steps_so_far_give() {
+    use std::io::{BufRead, BufReader};
+    let place = tempfile::tempdir().expect("a folder");
+    let (run, out) = (runs()[0].to_str().expect("UTF-8"), place.path().to_str().expect("UTF-8"));
+    let line = ["hessian", "--checkpoint", run, "--top", "2", "--steps", "1900", "--out", out, "--json"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_smoothout"))
+        .args(line)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut said = BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok);
+    // After the loss itself and three products, of 1293 images each.
+    let far = said.any(|line| {
+        let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        event["done"].as_u64().is_some_and(|done| done > 4 * 1293)
+    });
+    assert!(far, "it ended by itself");
+    let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(signal.expect("kill").success());
+    said.for_each(drop);
+    let done = child.wait_with_output().expect("its end");
+    assert_eq!(done.status.code(), Some(130), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("what was found until then is written"), "{}", text(&done.stderr));
+    let json = std::fs::read(place.path().join("hessian.json")).expect("JSON");
+    let found: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    assert_eq!(found["complete"], false);
+    assert!((3..1900).contains(&found["steps"].as_u64().expect("steps")), "{}", found["steps"]);
+    let eigenvalues = found["eigenvalues"].as_array().expect("eigenvalues");
+    assert_eq!(eigenvalues.len(), 2);
+    assert!(number(&eigenvalues[0]["value"]) > number(&eigenvalues[0]["residual"]), "{eigenvalues:?}");
+    let picture = std::fs::read_to_string(place.path().join("hessian.svg")).expect("a picture");
+    assert!(picture.contains("(interrupted)"));
 }
 
 #[test]

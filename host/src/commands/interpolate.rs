@@ -1,10 +1,9 @@
 use super::CommandError;
-use super::measuring::{Measuring, SplitName, called, complete, load};
+use super::measuring::{Measuring, SplitName, called, complete, drawn, load, mark};
 use crate::measure::interpolation::{Network, place, reestimate_statistics, variances};
 use crate::measure::{Mean, Range};
-use crate::plot::{Curve, Picture, Point, loss_and_accuracy};
+use crate::plot::{Curve, Picture, PlotError, Point, loss_and_accuracy};
 use crate::progress::Progress;
-use crate::train::TrainError;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -84,7 +83,13 @@ impl InterpolateCommand {
         let each = images + if anew { training.len() } else { 0 };
         let variances = variances(bench.device.plan()).iter().map(ExactSizeIterator::len).sum();
         let mut rows: Vec<Row> = Vec::new();
-        let result = bench.measure(progress, each * alphas.len(), |subject| {
+        let result = bench.measure(progress, 2 * images + each * alphas.len(), |subject| {
+            for end in [0.0, 1.0] {
+                place(subject, [&a, &b], end)?;
+                for split in &splits {
+                    subject.clean(split)?;
+                }
+            }
             for alpha in &alphas {
                 let mut negative_variances = place(subject, [&a, &b], *alpha)?;
                 if anew {
@@ -98,19 +103,16 @@ impl InterpolateCommand {
             }
             Ok(())
         })?;
-        let complete = complete(result)?;
-        if rows.is_empty() {
-            return Err(CommandError::Interrupted);
-        }
+        let complete = complete(result, !rows.is_empty())?;
         if let Some(warning) = warning(&rows, variances) {
             progress.warning(&warning);
         }
-        let of = format!("between {} and {}", called(&self.a), called(&self.b));
-        let picture = picture(&of, &self.splits, &rows)?;
+        let of = format!("between {} and {}{}", called(&self.a), called(&self.b), mark(complete));
+        let picture = drawn(progress, picture(&of, &self.splits, &rows))?;
         let text = table(&rows);
         let images = splits.iter().map(crate::data::Split::len).collect();
         let summary = Summary { statistics: self.statistics, variances, images, rows: rows.clone() };
-        bench.finish(progress, &summary, &rows, Some(&picture), complete, &text)
+        bench.finish(progress, &summary, &rows, picture.as_ref(), complete, &text)
     }
 }
 
@@ -139,7 +141,7 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-fn picture(of: &str, splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> {
+fn picture(of: &str, splits: &[SplitName], rows: &[Row]) -> Result<Picture, PlotError> {
     let curve = |split: &SplitName| {
         let of_split = || rows.iter().filter(|r| r.split == *split);
         Curve {
@@ -150,5 +152,5 @@ fn picture(of: &str, splits: &[SplitName], rows: &[Row]) -> Result<Picture, Comm
     };
     let curves: Vec<Curve> = splits.iter().map(curve).collect();
     let x_title = "alpha (0: the first, 1: the second)";
-    Ok(loss_and_accuracy(of, x_title, &curves).map_err(TrainError::from)?)
+    loss_and_accuracy(of, x_title, &curves)
 }

@@ -1,12 +1,12 @@
 use super::CommandError;
-use super::measuring::{Measuring, SplitName, called, checkpoint_file, complete, load};
+use super::measuring::{Measuring, SplitName, called, checkpoint_file, complete, drawn, load, mark};
 use crate::checkpoint::Checkpoint;
 use crate::device::Part;
 use crate::measure::landscape::{at, direction};
 use crate::measure::trajectory::{Trajectory, trajectory};
 use crate::measure::{Range, parse_selection};
 use crate::options::DistributionName;
-use crate::plot::{Curve, Picture, Point, Surface, contours, loss_and_accuracy};
+use crate::plot::{Curve, Picture, PlotError, Point, Surface, contours, loss_and_accuracy};
 use crate::progress::Progress;
 use crate::run::epoch_checkpoints;
 use crate::train::{self, TrainError};
@@ -95,7 +95,10 @@ impl LandscapeCommand {
         let images: usize = splits.iter().map(crate::data::Split::len).sum();
         let distribution = train::distribution(self.distribution);
         let mut rows = Vec::new();
-        let result = bench.measure(progress, images * xs.len() * ys.len(), |subject| {
+        let result = bench.measure(progress, images * (1 + xs.len() * ys.len()), |subject| {
+            for split in &splits {
+                subject.clean(split)?;
+            }
             let mut along =
                 |number| direction(subject, self.include, distribution, self.measuring.seed, number);
             let [first, second] = match &trajectory {
@@ -113,14 +116,13 @@ impl LandscapeCommand {
             }
             Ok(())
         })?;
-        let complete = complete(result)?;
+        let complete = complete(result, !rows.is_empty())?;
         let (path, shares) = trajectory.map_or((Vec::new(), None), |t| (t.path, Some(t.shares)));
-        let called = called(&self.checkpoint);
+        let called = format!("{}{}", called(&self.checkpoint), mark(complete));
         // An unfinished surface has rows of unequal length, which no contour goes through.
         let picture = match (plane, complete) {
-            (false, _) if rows.is_empty() => None,
-            (false, _) => Some(curves(&called, &self.splits, &rows)?),
-            (true, true) => Some(surface(&called, &self.splits, &xs, &rows, &path)?),
+            (false, _) => drawn(progress, curves(&called, &self.splits, &rows))?,
+            (true, true) => drawn(progress, surface(&called, &self.splits, &xs, &rows, &path))?,
             (true, false) => None,
         };
         let text = table(&rows, plane);
@@ -191,7 +193,7 @@ fn table(rows: &[Row], plane: bool) -> String {
     text
 }
 
-fn curves(called: &str, splits: &[SplitName], rows: &[Row]) -> Result<Picture, CommandError> {
+fn curves(called: &str, splits: &[SplitName], rows: &[Row]) -> Result<Picture, PlotError> {
     let curve = |split: &SplitName| {
         let of_split = || rows.iter().filter(|r| r.split == *split);
         Curve {
@@ -202,7 +204,7 @@ fn curves(called: &str, splits: &[SplitName], rows: &[Row]) -> Result<Picture, C
     };
     let curves: Vec<Curve> = splits.iter().map(curve).collect();
     let x_title = "distance along the direction (share of each filter's norm)";
-    Ok(loss_and_accuracy(&format!("around {called}"), x_title, &curves).map_err(TrainError::from)?)
+    loss_and_accuracy(&format!("around {called}"), x_title, &curves)
 }
 
 /// A way that is there ends at the network, which its last checkpoint may be.
@@ -217,7 +219,7 @@ fn surface(
     xs: &[f64],
     rows: &[Row],
     path: &[(f64, f64)],
-) -> Result<Picture, CommandError> {
+) -> Result<Picture, PlotError> {
     let way = way(path);
     let of_split = |split: &SplitName| {
         let values: Vec<f64> = rows.iter().filter(|r| r.split == *split).map(|r| r.loss).collect();
@@ -233,7 +235,7 @@ fn surface(
         }
     };
     let surfaces: Vec<Surface> = splits.iter().map(of_split).collect();
-    Ok(contours(&surfaces).map_err(TrainError::from)?)
+    contours(&surfaces)
 }
 
 #[cfg(test)]

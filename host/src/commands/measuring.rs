@@ -1,13 +1,14 @@
 //! What the measuring commands have in common: which network and images, Ctrl-C, and the files they write.
 
 use super::given::Given;
+use super::output::OutputFolder;
 use super::{CommandError, STOP, catch_interrupts, config_beside, start_threads};
 use crate::checkpoint::{Checkpoint, atomic::write_atomically};
 use crate::data::{Data, Split};
 use crate::device::{Device, Keeps};
 use crate::measure::{MeasureError, Subject};
 use crate::options::{Config, Options};
-use crate::plot::Picture;
+use crate::plot::{Picture, PlotError};
 use crate::progress::Progress;
 use crate::train::{self, TrainError};
 use clap::{Args, ValueEnum};
@@ -76,7 +77,7 @@ pub(super) struct Bench {
     seed: u64,
     command: &'static str,
     line: Vec<String>,
-    folder: PathBuf,
+    folder: OutputFolder,
 }
 
 /// The file of a checkpoint: itself, or the best or else the last of a run's folder.
@@ -95,7 +96,7 @@ pub(super) fn load(device: &mut dyn Device, path: &Path) -> Result<(), CommandEr
 }
 
 impl Measuring {
-    /// Opens the data and the network of `checkpoint`.
+    /// Opens the data, the network of `checkpoint` and the folder for the results.
     pub(super) fn open(&self, command: &'static str, checkpoint: &Path) -> Result<Bench, CommandError> {
         catch_interrupts()?;
         if self.batch == 0 {
@@ -114,7 +115,7 @@ impl Measuring {
         let keeps = Keeps { moments: 0, average: false };
         let mut device = train::device_of(config.device, plan, weights, keeps).map_err(TrainError::from)?;
         train::load_average(&mut *device, &network)?;
-        let folder = self.out.clone().unwrap_or_else(|| free_folder(command));
+        let folder = OutputFolder::open(&self.out.clone().unwrap_or_else(|| free_folder(command)))?;
         Ok(Bench { device, data, images: self.images, seed: self.seed, command, line: self.line.clone(), folder })
     }
 
@@ -204,7 +205,6 @@ impl Bench {
             summary: &'a S,
         }
         let result = Document { command: &self.line, complete, summary };
-        std::fs::create_dir_all(&self.folder).map_err(|e| named(&self.folder, e))?;
         let mut table = csv::Writer::from_writer(Vec::new());
         for row in rows {
             table.serialize(row).map_err(|e| CommandError::Failed(format!("a row of the table: {e}")))?;
@@ -217,28 +217,46 @@ impl Bench {
         // Last: whoever finds it complete finds the others.
         self.write("json", &serde_json::to_vec_pretty(&result).map_err(std::io::Error::from)?)?;
         let label = if complete { "" } else { "INTERRUPTED, the best so far: " };
-        let text = format!("{label}{}\nin {}", text.trim_end(), self.folder.display());
+        let text = format!("{label}{}\nin {}", text.trim_end(), self.folder.path().display());
         progress.result(self.command, &result, &text)?;
         if complete { Ok(()) } else { Err(CommandError::Interrupted) }
     }
 
     /// Writes a file of this command in its folder.
     pub(super) fn write(&self, extension: &str, bytes: &[u8]) -> Result<(), CommandError> {
-        let path = self.folder.join(format!("{}.{extension}", self.command));
+        let path = self.folder.path().join(format!("{}.{extension}", self.command));
         write_atomically(&path, |w| w.write_all(bytes)).map_err(|e| CommandError::Failed(e.to_string()))
     }
 }
 
-fn named(path: &Path, error: std::io::Error) -> CommandError {
-    CommandError::Failed(format!("{}: {error}", path.display()))
-}
-
-/// Whether a measurement that fills a table row by row was interrupted; its other failures are errors.
-pub(super) fn complete(result: Result<(), MeasureError>) -> Result<bool, CommandError> {
+/// Whether a measurement that fills a table row by row came to its end. One that was interrupted goes on with what was
+/// `found`, and is an error where nothing was; other failures are errors.
+pub(super) fn complete(result: Result<(), MeasureError>, found: bool) -> Result<bool, CommandError> {
     match result {
         Ok(()) => Ok(true),
-        Err(MeasureError::Interrupted) => Ok(false),
+        Err(MeasureError::Interrupted) if found => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What titles of pictures end with.
+pub(super) const fn mark(complete: bool) -> &'static str {
+    if complete { "" } else { " (interrupted)" }
+}
+
+/// A picture of a measurement; none, with a warning, where no number of a panel can be drawn: the numbers are not lost
+/// for that.
+pub(super) fn drawn(
+    progress: &mut Progress,
+    picture: Result<Picture, PlotError>,
+) -> Result<Option<Picture>, CommandError> {
+    match picture {
+        Ok(picture) => Ok(Some(picture)),
+        Err(error @ PlotError::NoPoints(_)) => {
+            progress.warning(&format!("no picture: {error}"));
+            Ok(None)
+        }
+        Err(error) => Err(TrainError::from(error).into()),
     }
 }
 
@@ -248,7 +266,32 @@ impl From<MeasureError> for CommandError {
             MeasureError::Device(error) => TrainError::from(error).into(),
             MeasureError::Data(error) => TrainError::from(error).into(),
             MeasureError::Request(message) => CommandError::Request(message),
-            MeasureError::Interrupted => CommandError::Interrupted,
+            MeasureError::Interrupted => CommandError::NothingFound,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::progress::Mode;
+
+    #[test]
+    fn an_interruption_is_a_part_or_an_error() {
+        assert!(complete(Ok(()), true).unwrap());
+        assert!(!complete(Err(MeasureError::Interrupted), true).unwrap());
+        let nothing = complete(Err(MeasureError::Interrupted), false);
+        assert!(matches!(nothing, Err(CommandError::NothingFound)));
+        let failed = complete(Err(MeasureError::Request("no".into())), true);
+        assert!(matches!(failed, Err(CommandError::Request(text)) if text == "no"));
+    }
+
+    #[test]
+    fn a_picture_without_points_is_a_warning() {
+        let mut progress = Progress::with_writers(Mode::Quiet, Box::new(std::io::sink()), Box::new(std::io::sink()));
+        let none = drawn(&mut progress, Err(PlotError::NoPoints("Loss".into())));
+        assert!(none.unwrap().is_none());
+        assert!(drawn(&mut progress, Err(PlotError::NoPanels)).is_err());
     }
 }

@@ -14,6 +14,7 @@ mod landscape;
 mod measuring;
 mod network;
 mod noise;
+mod output;
 mod report;
 mod reproduce;
 mod robustness;
@@ -126,6 +127,9 @@ pub enum CommandError {
     /// Ctrl-C: what was found until then is written and labelled.
     #[error("interrupted; what was found until then is written")]
     Interrupted,
+    /// Ctrl-C before there was anything to write.
+    #[error("interrupted before anything was found; nothing is written")]
+    NothingFound,
     /// What was asked for was done, and the answer is no.
     #[error("{0}")]
     Failed(String),
@@ -145,7 +149,7 @@ impl Program {
         match error {
             CommandError::Train(error) => ExitCode::from(error.exit_code()),
             CommandError::Request(_) => ExitCode::from(2),
-            CommandError::Interrupted => ExitCode::from(INTERRUPTED),
+            CommandError::Interrupted | CommandError::NothingFound => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,
         }
     }

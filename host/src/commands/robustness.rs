@@ -1,11 +1,10 @@
 use super::CommandError;
-use super::measuring::{Measuring, SplitName, complete};
+use super::measuring::{Measuring, SplitName, complete, drawn, mark};
 use crate::measure::Range;
 use crate::measure::quantisation::quantise;
 use crate::measure::sensitivity::{Kind, at_strength};
-use crate::plot::{Panel, Picture, Point, Series, lines};
+use crate::plot::{Panel, Picture, PlotError, Point, Series, lines};
 use crate::progress::Progress;
-use crate::train::TrainError;
 use clap::Args;
 use serde::Serialize;
 use smoothout::backend::Selection;
@@ -74,7 +73,7 @@ impl RobustnessCommand {
         let passes = 1 + self.bits.len() + strengths.len() * self.draws as usize;
         let mut rows = Vec::new();
         let result = bench.measure(progress, passes * split.len(), |subject| {
-            let clean = subject.evaluate(&split, |_| None)?;
+            let clean = subject.clean(&split)?;
             let of = |bits, mean: crate::measure::Mean| Row {
                 bits,
                 strength: 0.0,
@@ -100,24 +99,21 @@ impl RobustnessCommand {
             }
             Ok(())
         })?;
-        let complete = complete(result)?;
-        if rows.is_empty() {
-            return Err(CommandError::Interrupted);
-        }
+        let complete = complete(result, !rows.is_empty())?;
         let mut text = format!("{:>5}{:>10}{:>14}{:>22}\n", "bits", "noise", "loss", "accuracy");
         for r in &rows {
             let error = r.accuracy_error.map_or(String::new(), |e| format!(" ± {:.2}", 100.0 * e));
             let accuracy = format!("{:.2}{error} %", 100.0 * r.accuracy);
             text += &format!("{:>5}{:>10}{:>14.6}{accuracy:>22}\n", r.bits, r.strength, r.loss);
         }
-        let picture = picture(&rows, self.split)?;
+        let picture = drawn(progress, picture(&rows, self.split, complete))?;
         let (draws, seed) = (self.draws, self.measuring.seed);
         let summary = Summary { split: self.split, images: split.len(), draws, seed, rows: rows.clone() };
-        bench.finish(progress, &summary, &rows, Some(&picture), complete, &text)
+        bench.finish(progress, &summary, &rows, picture.as_ref(), complete, &text)
     }
 }
 
-fn picture(rows: &[Row], split: SplitName) -> Result<Picture, CommandError> {
+fn picture(rows: &[Row], split: SplitName, complete: bool) -> Result<Picture, PlotError> {
     let y_title = format!("{} accuracy (%)", split.name());
     let label = "accuracy".to_owned();
     let (quantised, noisy): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|r| r.bits != 32);
@@ -128,19 +124,19 @@ fn picture(rows: &[Row], split: SplitName) -> Result<Picture, CommandError> {
         Point::with_spread(r.strength, 100.0 * r.accuracy, 100.0 * r.accuracy_error.unwrap_or(0.0))
     });
     let noise = Panel {
-        title: "Accuracy under noise on the weights".into(),
+        title: format!("Accuracy under noise on the weights{}", mark(complete)),
         x_title: "noise (share of each filter's norm)".into(),
         y_title: y_title.clone(),
         series: vec![Series { label: label.clone(), points: by_noise.collect() }],
         ..Panel::default()
     };
     let bits = Panel {
-        title: "Accuracy with quantised weights".into(),
+        title: format!("Accuracy with quantised weights{}", mark(complete)),
         x_title: "bits of a weight".into(),
         y_title,
         series: vec![Series { label, points: by_bits }],
         ..Panel::default()
     };
     let panels = if quantised.is_empty() { vec![noise] } else { vec![bits, noise] };
-    Ok(lines(&panels).map_err(TrainError::from)?)
+    lines(&panels)
 }

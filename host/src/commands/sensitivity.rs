@@ -1,11 +1,11 @@
 use super::CommandError;
-use super::measuring::{Measuring, SplitName, complete};
+use super::measuring::{Measuring, SplitName, complete, drawn, mark};
 use crate::measure::sensitivity::{AtStrength, Kind, at_strength};
 use crate::measure::{Estimate, Range, parse_selection};
 use crate::options::{DistributionName, ScalingName};
-use crate::plot::{Curve, Picture, Point, loss_and_accuracy};
+use crate::plot::{Curve, Picture, PlotError, Point, loss_and_accuracy};
 use crate::progress::Progress;
-use crate::train::{self, TrainError};
+use crate::train;
 use clap::Args;
 use serde::Serialize;
 use smoothout::backend::Selection;
@@ -78,7 +78,10 @@ impl SensitivityCommand {
         let images: usize = splits.iter().map(crate::data::Split::len).sum();
         let passes: usize = strengths.iter().map(|s| if *s == 0.0 { 1 } else { self.draws as usize }).sum();
         let mut rows: Vec<Row> = Vec::new();
-        let result = bench.measure(progress, images * passes * kinds.len(), |subject| {
+        let result = bench.measure(progress, images * (1 + passes * kinds.len()), |subject| {
+            for split in &splits {
+                subject.clean(split)?;
+            }
             for (distribution, scaling) in &kinds {
                 let kind = Kind {
                     distribution: train::distribution(*distribution),
@@ -98,15 +101,12 @@ impl SensitivityCommand {
             }
             Ok(())
         })?;
-        let complete = complete(result)?;
-        if rows.is_empty() {
-            return Err(CommandError::Interrupted);
-        }
-        let picture = picture(&rows)?;
+        let complete = complete(result, !rows.is_empty())?;
+        let picture = drawn(progress, picture(&rows, complete))?;
         let text = table(&rows);
         let images = splits.iter().map(crate::data::Split::len).collect();
         let summary = Summary { images, draws: self.draws, seed: self.measuring.seed, rows: rows.clone() };
-        bench.finish(progress, &summary, &rows, Some(&picture), complete, &text)
+        bench.finish(progress, &summary, &rows, picture.as_ref(), complete, &text)
     }
 }
 
@@ -142,7 +142,7 @@ impl Row {
     }
 }
 
-fn picture(rows: &[Row]) -> Result<Picture, CommandError> {
+fn picture(rows: &[Row], complete: bool) -> Result<Picture, PlotError> {
     let mut labels: Vec<String> = rows.iter().map(Row::curve).collect();
     labels.dedup();
     let curve = |label: String| {
@@ -153,7 +153,7 @@ fn picture(rows: &[Row]) -> Result<Picture, CommandError> {
         Curve { loss, accuracy, label }
     };
     let curves: Vec<Curve> = labels.into_iter().map(curve).collect();
-    Ok(loss_and_accuracy("under noise", "strength a of the noise", &curves).map_err(TrainError::from)?)
+    loss_and_accuracy(&format!("under noise{}", mark(complete)), "strength a of the noise", &curves)
 }
 
 fn table(rows: &[Row]) -> String {

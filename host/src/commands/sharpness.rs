@@ -1,10 +1,11 @@
 use super::CommandError;
-use super::measuring::{Measuring, SplitName};
+use super::measuring::{Measuring, SplitName, drawn, mark};
+use super::output::OutputFolder;
 use crate::checkpoint::Checkpoint;
 use crate::device::Part;
 use crate::measure::sharpness::{Ascent, Settings, Space, Start, sharpness};
 use crate::measure::{NetworkLoss, parse_selection};
-use crate::plot::{Panel, Point, Series, lines};
+use crate::plot::{Panel, Picture, PlotError, Point, Series, lines};
 use crate::progress::Progress;
 use crate::train::{TrainError, network_tensors};
 use clap::{Args, ValueEnum};
@@ -100,13 +101,14 @@ impl SharpnessCommand {
         let by_default = if self.as_authors { SplitName::Test } else { SplitName::Train };
         let name = self.split.unwrap_or(by_default);
         let split = bench.split(name)?;
+        let folder = self.save_points.as_deref().map(OutputFolder::open).transpose()?;
         // One evaluation for the loss itself, and in each run one for the start and about one an iteration.
         let evaluations = 1 + settings.runs * (settings.iterations as usize + 1);
         let (found, parameters, points) = bench.measure(progress, evaluations * split.len(), |subject| {
             let mut loss = NetworkLoss::new(subject, &split, self.include)?;
             let centre = loss.point();
             let found = sharpness(&mut loss, &centre, &settings)?;
-            let points: Vec<(String, Vec<f32>)> = if self.save_points.is_some() {
+            let points: Vec<(String, Vec<f32>)> = if folder.is_some() {
                 let starts = found.starts.iter().enumerate();
                 let named = |(i, start): (usize, &Vec<f64>)| (format!("start-{}", i + 1), loss.weights_at(start));
                 let mut points: Vec<_> = starts.map(named).collect();
@@ -117,9 +119,9 @@ impl SharpnessCommand {
             };
             Ok::<_, CommandError>((found, centre.len(), points))
         })??;
-        if let Some(folder) = &self.save_points {
+        if let Some(folder) = &folder {
             for (name, weights) in &points {
-                save(bench.device.as_ref(), weights, &folder.join(format!("{name}.safetensors")))?;
+                save(bench.device.as_ref(), weights, &folder.path().join(format!("{name}.safetensors")))?;
             }
         }
         let rows: Vec<Row> = found.runs.iter().map(Row::new).collect();
@@ -150,8 +152,8 @@ impl SharpnessCommand {
             name.name(),
             settings.epsilon,
         );
-        let picture = picture(&found.runs, name)?;
-        bench.finish(progress, &summary, &rows, Some(&picture), found.complete, &text)
+        let picture = drawn(progress, picture(&found.runs, name, found.complete))?;
+        bench.finish(progress, &summary, &rows, picture.as_ref(), found.complete, &text)
     }
 
     fn settings(&self) -> Settings {
@@ -185,7 +187,7 @@ impl Row {
     }
 }
 
-fn picture(runs: &[Ascent], split: SplitName) -> Result<crate::plot::Picture, CommandError> {
+fn picture(runs: &[Ascent], split: SplitName, complete: bool) -> Result<Picture, PlotError> {
     let series = |run: &Ascent| Series {
         label: format!("run {}", run.run),
         points: run.losses.iter().enumerate().map(|(i, loss)| Point::new(i as f64 + 1.0, *loss)).collect(),
@@ -193,7 +195,7 @@ fn picture(runs: &[Ascent], split: SplitName) -> Result<crate::plot::Picture, Co
     let losses = || runs.iter().flat_map(|run| run.losses.iter().copied());
     let (lowest, highest) = (losses().fold(f64::INFINITY, f64::min), losses().fold(0.0, f64::max));
     let panel = Panel {
-        title: "Search for the highest loss in the box".into(),
+        title: format!("Search for the highest loss in the box{}", mark(complete)),
         x_title: "evaluation".into(),
         y_title: format!("mean {} loss (nats)", split.name()),
         // A logarithmic axis shows a rise of less than a power of ten without marks on its way.
@@ -201,14 +203,11 @@ fn picture(runs: &[Ascent], split: SplitName) -> Result<crate::plot::Picture, Co
         series: runs.iter().map(series).collect(),
         ..Panel::default()
     };
-    Ok(lines(&[panel]).map_err(TrainError::from)?)
+    lines(&[panel])
 }
 
 /// Saves a network with other weights.
 fn save(device: &dyn crate::device::Device, weights: &[f32], path: &Path) -> Result<(), CommandError> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
     let mut checkpoint = Checkpoint::new();
     let statistics = device.read(Part::Statistics).map_err(TrainError::from)?;
     for (part, values) in [(Part::Weights, weights), (Part::Statistics, &statistics)] {

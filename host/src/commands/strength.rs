@@ -1,12 +1,12 @@
 use super::CommandError;
-use super::measuring::{Measuring, SplitName, complete};
+use super::measuring::{Measuring, SplitName, complete, drawn, mark};
 use crate::measure::parse_selection;
 use crate::measure::sensitivity::{AtStrength, Kind};
-use crate::measure::strength::{Search, choose, rise};
+use crate::measure::strength::{Search, choose, error, rise};
 use crate::options::{DistributionName, ScalingName};
-use crate::plot::{Panel, Picture, Point, Series, lines};
+use crate::plot::{Panel, Picture, PlotError, Point, Series, lines};
 use crate::progress::Progress;
-use crate::train::{self, TrainError};
+use crate::train;
 use clap::Args;
 use serde::Serialize;
 use smoothout::backend::Selection;
@@ -20,7 +20,10 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   smoothout strength --checkpoint runs/f1
   smoothout strength --checkpoint runs/f1 --scaling filter --tolerance 0.02
-  smoothout strength --checkpoint w.safetensors --net f1 --data mnist --split train --images 5000")]
+  smoothout strength --checkpoint w.safetensors --net f1 --data mnist --split train --images 5000
+
+The strength that is found varies with the noise that was drawn, and so with --seed: ± is its standard error, the
+spread of the draws' losses over the slope of the loss; more --draws make it smaller.")]
 pub struct StrengthCommand {
     /// Weights and running statistics under PyTorch's names, or the folder of a run
     #[arg(long)]
@@ -67,6 +70,8 @@ struct Row {
 struct Summary {
     /// The largest strength that was found to be within the tolerance.
     strength: Option<f64>,
+    /// Its standard error over the draws; none with one draw.
+    strength_error: Option<f64>,
     /// The smallest that was found not to be.
     beyond: Option<f64>,
     tolerance: f64,
@@ -98,24 +103,28 @@ impl StrengthCommand {
             found = Some(choose(subject, &split, kind, search, &mut measured)?);
             Ok(())
         })?;
-        let complete = complete(result)?;
+        let complete = complete(result, !measured.is_empty())?;
         let Some(clean) = measured.first().map(|at| at.loss().mean) else {
-            return Err(CommandError::Interrupted);
+            return Err(CommandError::NothingFound);
         };
         measured.sort_by(|a, b| a.strength.total_cmp(&b.strength));
         let rows: Vec<Row> = measured.iter().map(|at| Row::new(at, clean, tolerance)).collect();
         let best = rows.iter().filter(|r| r.within && r.strength > 0.0).map(|r| r.strength).reduce(f64::max);
         let strength = found.map(|[low, _]| low).or(best);
+        let at = |strength: f64| measured.iter().find(|at| at.strength == strength);
+        let strength_error = found.and_then(|[low, high]| error(at(low)?, at(high)?));
         let text = match strength {
             Some(strength) => format!(
-                "strength {strength:.5}: the largest whose {} loss rises by at most {tolerance} of 1 + {clean:.5}",
+                "strength {strength:.5}{}: the largest whose {} loss rises by at most {tolerance} of 1 + {clean:.5}",
+                strength_error.map_or(String::new(), |e| format!(" ± {e:.5}")),
                 self.split.name(),
             ),
             None => "no strength within the tolerance was found".into(),
         };
-        let picture = picture(&rows, clean, tolerance)?;
+        let picture = drawn(progress, picture(&rows, clean, tolerance, complete))?;
         let summary = Summary {
             strength,
+            strength_error,
             beyond: found.map(|[_, high]| high),
             tolerance,
             distribution: self.distribution,
@@ -124,7 +133,7 @@ impl StrengthCommand {
             images: split.len(),
             rows: rows.clone(),
         };
-        bench.finish(progress, &summary, &rows, Some(&picture), complete, &text)
+        bench.finish(progress, &summary, &rows, picture.as_ref(), complete, &text)
     }
 }
 
@@ -137,11 +146,11 @@ impl Row {
     }
 }
 
-fn picture(rows: &[Row], clean: f64, tolerance: f64) -> Result<Picture, CommandError> {
+fn picture(rows: &[Row], clean: f64, tolerance: f64, complete: bool) -> Result<Picture, PlotError> {
     let limit = clean + tolerance * (1.0 + clean);
     let noisy = || rows.iter().filter(|r| r.strength > 0.0);
     let panel = Panel {
-        title: "Smoothed loss and the tolerance".into(),
+        title: format!("Smoothed loss and the tolerance{}", mark(complete)),
         x_title: "strength a of the noise".into(),
         y_title: "mean loss (nats)".into(),
         x_log: true,
@@ -159,5 +168,5 @@ fn picture(rows: &[Row], clean: f64, tolerance: f64) -> Result<Picture, CommandE
             },
         ],
     };
-    Ok(lines(&[panel]).map_err(TrainError::from)?)
+    lines(&[panel])
 }

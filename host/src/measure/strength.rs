@@ -30,11 +30,18 @@ pub fn rise(at: &AtStrength, clean: f64) -> f64 {
     (at.loss().mean - clean) / (1.0 + clean)
 }
 
+/// Standard error of a strength that was found between two others, from the spread of the passes: that of the loss at
+/// `low` over the loss's slope from `low` to `high`, which the passes' common noise gives well. None with one pass.
+pub fn error(low: &AtStrength, high: &AtStrength) -> Option<f64> {
+    let slope = high.slope_from(low)?.mean;
+    low.loss().error.map(|error| error / slope.abs())
+}
+
 /// The largest strength found whose rise is within the tolerance, and the smallest found whose rise is not, between
 /// which the answer lies. Every strength that was measured is pushed to `measured`, the network itself first.
 ///
 /// # Errors
-/// Settings that make no sense, no strength in reach that is within or beyond the tolerance, or what an evaluation can
+/// Settings that make no sense, a network whose own loss is not finite, no strength in reach that is within or beyond the tolerance, or what an evaluation can
 /// meet.
 pub fn choose(
     subject: &mut Subject<'_>,
@@ -52,9 +59,9 @@ pub fn choose(
     }
     // A dropout probability goes no further than 1.
     let most = if kind.distribution == Distribution::Dropout { 1.0 } else { f64::MAX };
-    let clean = at_strength(subject, split, kind, 0.0, 1)?;
-    let loss = clean.loss().mean;
-    measured.push(clean);
+    let clean = subject.clean(split)?;
+    let loss = clean.loss;
+    measured.push(AtStrength { strength: 0.0, passes: vec![clean] });
     let mut within = |strength: f64| {
         let at = at_strength(subject, split, kind, strength, search.passes)?;
         let fits = rise(&at, loss) <= search.tolerance;
@@ -96,7 +103,20 @@ fn bracket(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::Mean;
     use super::*;
+
+    #[test]
+    fn the_error_is_that_of_the_loss_over_its_slope() {
+        let at = |strength: f64, losses: &[f64]| AtStrength {
+            strength,
+            passes: losses.iter().map(|loss| Mean { loss: *loss, accuracy: 0.5 }).collect(),
+        };
+        // Losses 2, 3, 4 rise by 0.2 on average over 0.1; the standard error of their mean is sqrt(1/3).
+        let found = error(&at(0.5, &[2.0, 3.0, 4.0]), &at(0.6, &[2.1, 3.2, 4.3])).unwrap();
+        assert!((found - (1.0f64 / 3.0).sqrt() / 2.0).abs() < 1e-9, "{found}");
+        assert_eq!(error(&at(0.5, &[2.0]), &at(0.6, &[2.1])), None);
+    }
 
     #[test]
     fn a_bracket_is_found_on_either_side_or_the_search_says_why() {

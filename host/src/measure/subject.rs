@@ -90,6 +90,19 @@ impl<'a> Subject<'a> {
         Ok(Mean { loss: loss / images, accuracy: correct as f64 / images })
     }
 
+    /// Mean loss and accuracy of the network that the device has, for one that was trained: what a measurement compares
+    /// with, which has no meaning where the loss is not finite.
+    ///
+    /// # Errors
+    /// As [`Subject::evaluate`], or a loss that is not finite.
+    pub fn clean(&mut self, split: &Split) -> Result<Mean, MeasureError> {
+        let mean = self.evaluate(split, |_| None)?;
+        if !mean.loss.is_finite() {
+            return Err(MeasureError::Request(format!("the loss of the network itself is {}", mean.loss)));
+        }
+        Ok(mean)
+    }
+
     /// Mean loss over a split at the device's weights; its gradient with respect to all parameters is written to
     /// `gradient`, which holds as many values.
     ///
