@@ -34,7 +34,8 @@ enum StartName {
 
 --as-authors measures as the authors' program does: on the test set, from the weights themselves, with SciPy's default
 tolerances, and with the gradient's sign the wrong way round, so that the search goes downhill. Its numbers are for
-comparison with theirs and measure no sharpness. L-BFGS-B keeps about 27 numbers of 8 bytes for each parameter.")]
+comparison with theirs and measure no sharpness: a line search that fails ends where rounding leads it. It is the same
+from every start, so --runs 1 does. L-BFGS-B keeps about 27 numbers of 8 bytes for each parameter.")]
 pub struct SharpnessCommand {
     /// Weights and running statistics under PyTorch's names, or the folder of a run
     #[arg(long)]

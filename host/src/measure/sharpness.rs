@@ -8,6 +8,8 @@
 //! with A the identity, or random columns whose pseudo-inverse is A+. The maximum is sought by L-BFGS-B from several
 //! starts; what is found is a lower bound of the maximum, and the largest of the runs counts.
 
+mod line_search;
+
 use super::random::{Purpose, generator, unit};
 use super::subspace::Subspace;
 use super::{MeasureError, Objective};
@@ -15,6 +17,7 @@ use basin::{
     BoxBounds, ConstraintDescription, ConstraintSet, ConstraintSolveError, Constraints, CostFunction, Executor,
     FirstOrderState, Gradient, Lbfgs,
 };
+use line_search::Search;
 use serde::Serialize;
 use std::cell::RefCell;
 
@@ -246,7 +249,7 @@ fn climb_around(
         upper,
         sign: if settings.wrong_sign { 1.0 } else { -1.0 },
     };
-    let solver = Lbfgs::new()
+    let solver = Lbfgs::with_line_search(Search::new(settings.wrong_sign))
         .with_absolute_projected_gradient_tolerance(settings.gradient_tolerance)
         .with_relative_cost_reduction_tolerance(settings.gain_tolerance);
     let result = Executor::new(&climb, solver, FirstOrderState::new(start.clone()))
@@ -264,7 +267,11 @@ fn climb_around(
     let Seen { losses, best } = climb.seen.into_inner();
     let counts = if settings.wrong_sign { returned.or(best) } else { best };
     let Some((highest, point)) = counts else {
-        return Ok(Run { ascent: None, best: start.clone(), start });
+        if ending == INTERRUPTED {
+            return Ok(Run { ascent: None, best: start.clone(), start });
+        }
+        let problem = format!("run {} met no finite loss in its box of epsilon {}", index + 1, settings.epsilon);
+        return Err(MeasureError::Request(problem));
     };
     let ascent = Ascent {
         run: index + 1,
@@ -279,7 +286,7 @@ fn climb_around(
 
 struct Seen {
     losses: Vec<f64>,
-    /// Highest loss so far and where it was met.
+    /// Highest finite loss so far and where it was met.
     best: Option<(f64, Vec<f64>)>,
 }
 
@@ -321,10 +328,10 @@ impl Gradient for &Climb<'_> {
     fn cost_and_gradient(&self, point: &Vec<f64>) -> Result<(f64, Vec<f64>), MeasureError> {
         let mut gradient = vec![0.0; point.len()];
         let loss = self.objective.borrow_mut().gradient(point, &mut gradient)?;
-        gradient.iter_mut().for_each(|g| *g *= self.sign);
         let mut seen = self.seen.borrow_mut();
+        gradient.iter_mut().for_each(|g| *g *= self.sign);
         seen.losses.push(loss);
-        if seen.best.as_ref().is_none_or(|(best, _)| loss > *best) {
+        if loss.is_finite() && seen.best.as_ref().is_none_or(|(best, _)| loss > *best) {
             seen.best = Some((loss, point.clone()));
         }
         Ok((-loss, gradient))
