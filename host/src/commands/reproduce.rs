@@ -84,6 +84,7 @@ impl ReproduceCommand {
         }
         let mut spec = Spec::load(name, self.extra)?;
         spec.restrict(&self.rows, &self.columns)?;
+        spec.label_rows(&self.scale);
         let jobs = jobs(&spec, &self.scale, &self.switches())?;
         if jobs.is_empty() {
             return Err(CommandError::Request(format!("none of these rows is run at scale {}", self.scale)));

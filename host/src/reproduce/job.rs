@@ -3,7 +3,8 @@
 use super::habits::{Habit, without};
 use super::spec::{Column, Row, Size, Spec, SpecError};
 use crate::data::digest;
-use crate::options::{Config, Options, RateShape, SelectName, listed};
+use crate::options::{Config, Options, RateShape, SelectName, Strength, listed};
+use crate::train::first;
 use std::path::Path;
 
 /// What the command line changes about all trainings of an experiment.
@@ -97,6 +98,11 @@ fn config(
     let mut config = options.resolve();
     let full = row.run.get("full").map_or(size.epochs, |full| full.epochs);
     config.epochs = ((f64::from(size.epochs) / column.passes).round() as u32).max(1);
+    if config.strength == Strength::Auto {
+        while config.epochs > 1 && config.epochs + first(&config).epochs > size.epochs {
+            config.epochs -= 1;
+        }
+    }
     shorten(&mut config, full);
     config
 }

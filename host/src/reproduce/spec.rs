@@ -1,6 +1,6 @@
 //! What an experiment consists of, as its TOML file says.
 
-use crate::options::Options;
+use crate::options::{MethodName, Options};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -74,6 +74,9 @@ pub struct Row {
     pub name: String,
     /// Its heading.
     pub label: String,
+    /// Its heading at scales that change what it is, by scale.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Its options.
     #[serde(default)]
     pub options: Options,
@@ -207,13 +210,29 @@ impl Spec {
         };
         let mut spec = Self::parse(name, &text)?;
         if extra {
-            #[derive(Deserialize)]
-            struct Columns {
-                column: Vec<Column>,
-            }
-            spec.column.extend(parse::<Columns>("extra columns", EXTRA)?.column);
+            spec.add_extra_columns()?;
         }
         Ok(spec)
+    }
+
+    /// Adds the columns of other methods; not to rows that are a method themselves.
+    fn add_extra_columns(&mut self) -> Result<(), SpecError> {
+        #[derive(Deserialize)]
+        struct Columns {
+            column: Vec<Column>,
+        }
+        let own: Vec<String> = self.column.iter().map(|c| c.name.clone()).collect();
+        let extra = parse::<Columns>("extra columns", EXTRA)?.column;
+        for row in &mut self.row {
+            let is_method = row.options.method.is_some_and(|method| method != MethodName::Sgd);
+            if is_method && row.columns.is_empty() {
+                row.columns = own.clone();
+            } else if !is_method && !row.columns.is_empty() {
+                row.columns.extend(extra.iter().map(|c| c.name.clone()));
+            }
+        }
+        self.column.extend(extra);
+        Ok(())
     }
 
     /// The specification in a text, every name in it checked.
@@ -227,7 +246,7 @@ impl Spec {
             for column in columns.chain(&row.columns) {
                 check("column", column, spec.column.iter().map(|c| c.name.as_str()))?;
             }
-            for scale in row.run.keys() {
+            for scale in row.run.keys().chain(row.labels.keys()) {
                 check("scale", scale, spec.scale.keys().map(String::as_str))?;
             }
         }
@@ -246,6 +265,15 @@ impl Spec {
     pub fn scale(&self, name: &str) -> Result<&Scale, SpecError> {
         check("scale", name, self.scale.keys().map(String::as_str))?;
         Ok(&self.scale[name])
+    }
+
+    /// Gives the rows the headings that they have at this scale.
+    pub fn label_rows(&mut self, scale: &str) {
+        for row in &mut self.row {
+            if let Some(label) = row.labels.remove(scale) {
+                row.label = label;
+            }
+        }
     }
 
     /// Keeps the rows and columns of these names, all where none is given; figures that lack one of them go.

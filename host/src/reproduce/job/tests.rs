@@ -111,7 +111,32 @@ fn columns_with_more_gradients_have_fewer_epochs() {
     assert_eq!([epochs("baseline"), epochs("sam"), epochs("antithetic"), epochs("swa")], [200, 100, 100, 200]);
     let auto = jobs.iter().find(|job| job.column == "auto").unwrap();
     assert_eq!((auto.config.strength, auto.config.method), (Strength::Auto, MethodName::Smoothout));
-    assert_eq!(auto.config.epochs + train::first(&auto.config).epochs, 201);
+    for (scale, all) in [("full", 200), ("small", 10), ("quick", 2)] {
+        let jobs = super::jobs(&spec, scale, &Switches { seeds: Some(1), ..Switches::default() }).unwrap();
+        for job in jobs.iter().filter(|job| job.config.strength == Strength::Auto) {
+            assert_eq!(job.config.epochs + train::first(&job.config).epochs, all, "{scale}");
+        }
+    }
+}
+
+#[test]
+fn extra_columns_are_no_second_method_of_a_row() {
+    let spec = Spec::load("table5", true).unwrap();
+    let jobs = jobs(&spec, "cpu", &Switches { seeds: Some(1), ..Switches::default() }).unwrap();
+    // The seven rows of the table, and the other methods beside its baseline.
+    assert_eq!(jobs.len(), 7 + 7);
+    assert!(jobs.iter().all(|job| job.column == "accuracy" || job.row == "baseline"));
+    let mut hashes: Vec<String> = jobs.iter().map(Job::hash).collect();
+    hashes.sort();
+    hashes.dedup();
+    assert_eq!(hashes.len(), jobs.len());
+}
+
+#[test]
+fn rows_are_named_by_what_they_are_at_a_scale() {
+    let mut spec = Spec::load("table2", false).unwrap();
+    spec.label_rows("cpu");
+    assert!(spec.row[0].label.starts_with("ResNet20, CIFAR-10, batch 512"));
 }
 
 #[test]
