@@ -90,6 +90,10 @@ fn an_experiment_ends_in_a_table_and_pictures_and_goes_on_where_it_was() {
     assert_eq!(String::from_utf8(dry.stdout).unwrap().lines().count(), 6);
     assert!(!top.path().join("runs").exists());
 
+    let done = run(top.path(), "reproduce mine.toml --scale tiny --out mine.toml");
+    assert!(stderr(&done).starts_with("smoothout: mine.toml: cannot make the folder: "), "{}", stderr(&done));
+    assert!(!top.path().join("runs").exists(), "trained for results that cannot be written");
+
     let done = succeed(top.path(), "reproduce mine.toml --scale tiny --quiet");
     let said = String::from_utf8(done.stdout).unwrap();
     assert!(said.contains("smoothout reproduce mine.toml --scale tiny\n"), "{said}");

@@ -1,3 +1,4 @@
+use super::output::OutputFolder;
 use super::{CommandError, STOP, catch_interrupts, execute, start_threads};
 use crate::checkpoint::atomic::write_atomically;
 use crate::data::Name;
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 A file of your own looks like those in host/src/reproduce/specs.")]
 pub struct ReproduceCommand {
-    /// table1 to table5, figure1 to figure9, surfaces, habits, or a TOML file
+    /// table1 to table5, figure1, figure2, figure4 to figure9, surfaces, habits, or a TOML file
     name: Option<String>,
     /// Size of the experiment: full is the paper's
     #[arg(long, default_value = "full")]
@@ -93,11 +94,13 @@ impl ReproduceCommand {
             return Ok(progress.result("jobs", &described(&jobs), &described(&jobs).join("\n"))?);
         }
         start_threads(self.threads)?;
+        let tried = OutputFolder::open(&self.folder())?;
         self.fetch(&jobs, progress)?;
         let scale = spec.scale(&self.scale)?.clone();
-        let outcomes = work(&jobs, &scale, &self.runs, progress, &STOP)?;
-        let out = self.folder();
-        std::fs::create_dir_all(&out)?;
+        let outcomes = work(&jobs, &scale, &self.runs, progress, &STOP).map_err(kept)?;
+        // Another process of this experiment, which was interrupted, may have removed it.
+        let folder = OutputFolder::open(tried.path())?;
+        let out = folder.path();
         let mut pictures = Vec::new();
         for row in &spec.row {
             match row_picture(row, &spec.column, &outcomes) {
@@ -106,13 +109,13 @@ impl ReproduceCommand {
                 Err(error) => return Err(TrainError::from(error).into()),
             }
         }
-        for drawing in drawings(&spec, &outcomes, &scale, &self.runs, progress)? {
+        for drawing in drawings(&spec, &outcomes, &scale, &self.runs, progress).map_err(kept)? {
             let name = format!("figure-{}", drawing.name);
             write(&out.join(format!("{name}.csv")), &drawing.table)?;
             pictures.push((name, drawing.picture));
         }
         let report = self.report(&spec, &scale, &outcomes);
-        self.write(&out, &report, &pictures)?;
+        self.write(out, &report, &pictures)?;
         let text = report.markdown(&[]);
         let text = format!("{}\nin {}", text.trim_end(), out.display());
         Ok(progress.result("reproduction", &report, &text)?)
@@ -196,9 +199,9 @@ impl ReproduceCommand {
 
     fn figure1(&self, progress: &mut Progress) -> Result<(), CommandError> {
         let (picture, minima) = illustration(1).map_err(TrainError::from)?;
-        let out = self.out.clone().unwrap_or_else(|| "results/figure1".into());
-        std::fs::create_dir_all(&out)?;
-        write_picture(&out, "figure1", &picture)?;
+        let folder = OutputFolder::open(&self.out.clone().unwrap_or_else(|| "results/figure1".into()))?;
+        let out = folder.path();
+        write_picture(out, "figure1", &picture)?;
         let document = serde_json::json!({
             "command": ["smoothout", "reproduce", "figure1"], "complete": true, "minima": minima,
         });
@@ -211,6 +214,11 @@ impl ReproduceCommand {
         );
         Ok(progress.result("figure1", &minima, &text)?)
     }
+}
+
+/// A measurement that Ctrl-C ended too early to write anything leaves what was trained and measured before it.
+fn kept(error: CommandError) -> CommandError {
+    if matches!(error, CommandError::NothingFound) { CommandError::Interrupted } else { error }
 }
 
 fn list(progress: &mut Progress) -> Result<(), CommandError> {
