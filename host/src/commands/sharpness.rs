@@ -90,7 +90,7 @@ struct Row {
     sharpness: f64,
     loss: f64,
     start_loss: f64,
-    iterations: u64,
+    iterations: Option<u64>,
     evaluations: usize,
     ending: String,
 }

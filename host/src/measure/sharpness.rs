@@ -117,8 +117,8 @@ pub struct Ascent {
     pub loss: f64,
     /// Its sharpness in percent.
     pub sharpness: f64,
-    /// Iterations done.
-    pub iterations: u64,
+    /// Iterations done; unknown where the run was interrupted.
+    pub iterations: Option<u64>,
     /// Why the run ended.
     pub ending: String,
     /// Loss of every evaluation, the start first.
@@ -258,9 +258,9 @@ fn climb_around(
     let (iterations, ending, returned) = match result {
         Ok(result) => {
             let ending = format!("{:?}", result.report.code());
-            (result.iter(), ending, Some((-result.cost(), result.param().clone())))
+            (Some(result.iter()), ending, Some((-result.cost(), result.param().clone())))
         }
-        Err(ConstraintSolveError::Evaluation(MeasureError::Interrupted)) => (0, INTERRUPTED.to_owned(), None),
+        Err(ConstraintSolveError::Evaluation(MeasureError::Interrupted)) => (None, INTERRUPTED.to_owned(), None),
         Err(ConstraintSolveError::Evaluation(error)) => return Err(error),
         Err(error) => return Err(MeasureError::Request(error.to_string())),
     };
