@@ -41,8 +41,8 @@ pub fn error(low: &AtStrength, high: &AtStrength) -> Option<f64> {
 /// which the answer lies. Every strength that was measured is pushed to `measured`, the network itself first.
 ///
 /// # Errors
-/// Settings that make no sense, a network whose own loss is not finite, no strength in reach that is within or beyond the tolerance, or what an evaluation can
-/// meet.
+/// Settings that make no sense, a network whose own loss is not finite, no strength in reach that is within or beyond the
+/// tolerance, or what an evaluation can meet.
 pub fn choose(
     subject: &mut Subject<'_>,
     split: &Split,
